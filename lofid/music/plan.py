@@ -1,0 +1,54 @@
+"""The bar plan: what the conductor asks of the players and the arranger for one bar."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from lofid.music.chords import Chord, Key
+from lofid.music.notes import Note, Part
+
+
+class Section(StrEnum):
+    """The sections of a song."""
+
+    INTRO = "intro"
+    A = "A"
+    B = "B"
+    BREAK = "break"
+    OUTRO = "outro"
+
+
+@dataclass(frozen=True, slots=True)
+class BarPlan:
+    """What is asked for one bar.
+
+    ``tempo`` in BPM; ``chords`` one or two, in the sounding key, each taking an equal share of
+    the bar; ``density`` and ``energy`` are dials from 0 (as sparse or soft as the training data's
+    sparsest bars) over 0.5 (their median) to 1; ``melody`` likewise, where 0 means none;
+    ``register`` is the wanted mean pitch of the keys (MIDI number); ``swing`` the share of an
+    eighth note, in percent, that the first of its two sixteenths takes (50 is straight, 66.7 a
+    triplet); ``parts`` who plays at all; ``fill`` asks the drums for a fill.
+    """
+
+    index: int
+    tempo: float
+    key: Key
+    chords: tuple[Chord, ...]
+    section: Section
+    bar_in_section: int
+    density: float
+    energy: float
+    register: float
+    melody: float
+    swing: float
+    parts: frozenset[Part]
+    fill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One written bar: its plan and, for each part that plays, its notes in order of time."""
+
+    plan: BarPlan
+    notes: Mapping[Part, tuple[Note, ...]] = field(default_factory=lambda: MappingProxyType({}))

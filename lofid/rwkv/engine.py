@@ -1,0 +1,34 @@
+"""The one interface through which players use a model, whatever runs it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.state import State
+
+
+class Engine(Protocol):
+    """A loaded model. Holds weights only: the state belongs to the caller.
+
+    One engine may be used by one thread at a time; two engines run in parallel (they release the
+    GIL while they compute).
+    """
+
+    name: str
+    """How status displays call it, such as ``cpu-int8``."""
+
+    @property
+    def config(self) -> RwkvConfig:
+        """The shape of the model."""
+        ...
+
+    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+        """Advance ``state`` in place over ``tokens`` (at least one).
+
+        Returns the logits [vocabulary] after the last token: a buffer that the next call of this
+        engine overwrites.
+        """
+        ...
