@@ -1,0 +1,5 @@
+"""Fused Triton kernels, each with its plain reference beside it.
+
+Installed as ``lofid.kernels``. This room may use the configuration types of ``lofid.rwkv``, nothing
+else of lofid.
+"""
