@@ -1,0 +1,45 @@
+"""Chord scales against the textbook's answers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lofid.music.chords import Chord, Key, Mode, Quality
+from lofid.music.scales import chord_scale
+
+NAMES = {name: pitch for pitch, name in enumerate("C Db D Eb E F F# G Ab A Bb B".split())}
+
+
+@pytest.mark.parametrize(
+    ("chord", "key", "scale"),
+    [
+        ("Cmaj7", "C", "C D E F G A B"),
+        ("Dm9", "C", "C D E F G A B"),
+        ("Am7", "Am", "C D E F G A B"),
+        ("D7", "C", "D E F# G A B C"),  # secondary dominant: mixolydian
+        ("E7", "C", "E F Ab A B C D"),  # to a minor chord: phrygian dominant
+        ("Bb7", "C", "Bb C D E F G Ab"),  # backdoor: lydian dominant
+        ("Fm7", "C", "F G Ab Bb C D Eb"),  # borrowed subdominant minor: dorian
+        ("Abmaj7", "C", "Ab Bb C D Eb F G"),  # lydian
+        ("Dbmaj7", "C", "Db Eb F G Ab Bb C"),  # lydian
+        ("F#m7b5", "C", "F# G A B C D E"),  # locrian
+        ("C#dim7", "C", "Db E G Bb D F A"),  # D harmonic minor
+        ("Bbmaj9", "Eb", "Eb F G A Bb C D"),
+    ],
+)
+def test_textbook(chord: str, key: str, scale: str) -> None:
+    expected = {NAMES[name] for name in scale.split()}
+    assert chord_scale(Chord.parse(chord), Key.parse(key)) == expected
+
+
+@given(
+    st.builds(Chord, st.integers(0, 11), st.sampled_from(Quality)),
+    st.builds(Key, st.integers(0, 11), st.sampled_from(Mode)),
+    st.integers(0, 11),
+)
+def test_contains_the_chord_and_transposes(chord: Chord, key: Key, by: int) -> None:
+    scale = chord_scale(chord, key)
+    assert chord.pitch_classes <= scale
+    assert 7 <= len(scale) <= 8
+    moved = chord_scale(chord.transposed(by), Key((key.tonic + by) % 12, key.mode))
+    assert moved == {(pitch + by) % 12 for pitch in scale}
