@@ -1,0 +1,388 @@
+"""The one table of parameters: everything a preset, an option or a knob may set.
+
+Each group is a frozen dataclass whose fields carry their description, unit and range, so that
+``settings.music.tempo`` is typed for its user while the table of all parameters
+(:data:`PARAMETERS`) is read off the very same classes. Preset files, their validation, the help
+texts and the reference documentation all derive from it: to add a parameter, add a field.
+
+This module knows no files: whoever reads a preset passes the place along for error messages.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from enum import Enum, StrEnum
+from typing import Any, TypeVar
+
+from lofid.errors import LofidError
+from lofid.music.chords import Key
+from lofid.music.notes import Part
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+class Effect(StrEnum):
+    """When a changed value is heard."""
+
+    MUSICAL = "at the next bar line"
+    MIX = "at once"
+
+
+class Kind(Enum):
+    """What a parameter's value is, in the words of an error message."""
+
+    NUMBER = "a number"
+    INTEGER = "a whole number"
+    FLAG = "true or false"
+    CHOICE = "one of"
+    CHOICES = "a list of"
+    KEYS = "a list of keys such as Eb or F#m"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One row of the table.
+
+    ``unit`` is empty for pure numbers and choices; ``minimum`` and ``maximum`` are inclusive and
+    None where the kind has no range; ``options`` is empty unless the kind is a choice.
+    ``group`` and ``name`` are the TOML table and key.
+    """
+
+    group: str
+    name: str
+    kind: Kind
+    unit: str
+    minimum: float | None
+    maximum: float | None
+    options: type[StrEnum] | None
+    default: object
+    description: str
+    effect: Effect
+
+    @property
+    def path(self) -> str:
+        """Group and name, such as ``music.tempo``."""
+        return f"{self.group}.{self.name}"
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        unit = f" {self.unit}" if self.unit else ""
+        if self.minimum is not None and self.maximum is not None:
+            return f"{self.kind.value} from {self.minimum:g} to {self.maximum:g}{unit}"
+        if self.options is not None:
+            return f"{self.kind.value} {', '.join(self.options)}"
+        return self.kind.value
+
+    def checked(self, value: object, where: str = "") -> object:
+        """The value in its own type; raises :class:`LofidError` if it is not allowed.
+
+        ``value`` is plain data as TOML or JSON give it (an enum member passes too); ``where``
+        says in whose words it came, such as ``study.toml, line 4``.
+        """
+        try:
+            return self._converted(value)
+        except (TypeError, ValueError, LofidError) as error:
+            place = f" ({where})" if where else ""
+            detail = f" {error}" if isinstance(error, LofidError) else ""
+            raise LofidError(
+                f"{self.path} cannot be {value!r}{place}; it takes {self.allowed}.{detail}"
+            ) from None
+
+    def plain(self, value: object) -> object:
+        """A checked value as plain data, the inverse of :meth:`checked`."""
+        if isinstance(value, tuple):
+            return [item.symbol if isinstance(item, Key) else str(item) for item in value]
+        return str(value) if isinstance(value, StrEnum) else value
+
+    def _converted(self, value: object) -> object:
+        match self.kind:
+            case Kind.NUMBER | Kind.INTEGER:
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise TypeError
+                if self.kind is Kind.INTEGER and value != int(value):
+                    raise ValueError
+                if not (self.minimum or 0.0) <= value <= (self.maximum or 0.0):
+                    raise ValueError
+                return float(value) if self.kind is Kind.NUMBER else int(value)
+            case Kind.FLAG:
+                if not isinstance(value, bool):
+                    raise TypeError
+                return value
+            case Kind.CHOICE:
+                return self._option(value)
+            case Kind.CHOICES:
+                return tuple(self._option(item) for item in _non_empty_list(value))
+            case Kind.KEYS:
+                return tuple(
+                    item if isinstance(item, Key) else Key.parse(str(item))
+                    for item in _non_empty_list(value)
+                )
+
+    def _option(self, value: object) -> StrEnum:
+        assert self.options is not None
+        return self.options(str(value))
+
+
+def _non_empty_list(value: object) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise TypeError
+    return value
+
+
+def _row(kind: Kind, description: str, effect: Effect, **details: object) -> dict[str, object]:
+    """A field's metadata: the parameter but for its name, group and default."""
+    blank = {"unit": "", "minimum": None, "maximum": None, "options": None}
+    return {**blank, **details, "kind": kind, "description": description, "effect": effect}
+
+
+def number(
+    default: float, minimum: float, maximum: float, unit: str, description: str, *, effect: Effect
+) -> float:
+    """A field that holds a number between minimum and maximum, both included."""
+    details = {"minimum": minimum, "maximum": maximum, "unit": unit}
+    return field(default=default, metadata=_row(Kind.NUMBER, description, effect, **details))
+
+
+def integer(
+    default: int, minimum: int, maximum: int, unit: str, description: str, *, effect: Effect
+) -> int:
+    """A field that holds a whole number between minimum and maximum, both included."""
+    details = {"minimum": minimum, "maximum": maximum, "unit": unit}
+    return field(default=default, metadata=_row(Kind.INTEGER, description, effect, **details))
+
+
+def flag(default: bool, description: str, *, effect: Effect) -> bool:
+    """A field that is on or off."""
+    return field(default=default, metadata=_row(Kind.FLAG, description, effect))
+
+
+def choice(default: _Choice, description: str, *, effect: Effect) -> _Choice:
+    """A field that holds one member of the default's enum."""
+    metadata = _row(Kind.CHOICE, description, effect, options=type(default))
+    return field(default=default, metadata=metadata)
+
+
+def choices(
+    default: tuple[_Choice, ...], description: str, *, effect: Effect
+) -> tuple[_Choice, ...]:
+    """A field that holds one or more members of the default's enum."""
+    metadata = _row(Kind.CHOICES, description, effect, options=type(default[0]))
+    return field(default=default, metadata=metadata)
+
+
+def keys(default: tuple[Key, ...], description: str, *, effect: Effect) -> tuple[Key, ...]:
+    """A field that holds one or more keys."""
+    return field(default=default, metadata=_row(Kind.KEYS, description, effect))
+
+
+class Mood(StrEnum):
+    """The families of chord progressions a song may choose from."""
+
+    MELLOW = "mellow"
+    BRIGHT = "bright"
+    DARK = "dark"
+    JAZZ = "jazz"
+    SOUL = "soul"
+
+
+class DrumStyle(StrEnum):
+    """The playing the drums are asked for; ``any`` leaves it to the model."""
+
+    ANY = "any"
+    HIPHOP = "hiphop"
+    FUNK = "funk"
+    SOUL = "soul"
+    JAZZ = "jazz"
+    ROCK = "rock"
+
+
+def _keys_of(*symbols: str) -> tuple[Key, ...]:
+    return tuple(Key.parse(symbol) for symbol in symbols)
+
+
+@dataclass(frozen=True, slots=True)
+class Music:
+    """``[music]``: what is played."""
+
+    tempo: float = number(
+        80, 60, 100, "BPM", "Tempo around which each song chooses its own.", effect=Effect.MUSICAL
+    )
+    tempo_spread: float = number(
+        4, 0, 12, "BPM", "How far a song's tempo may lie from it.", effect=Effect.MUSICAL
+    )
+    keys: tuple[Key, ...] = keys(
+        _keys_of("C", "Eb", "F", "Bb", "Am", "Cm", "Dm", "Gm"),
+        "Keys a song chooses from.",
+        effect=Effect.MUSICAL,
+    )
+    moods: tuple[Mood, ...] = choices(
+        (Mood.MELLOW, Mood.JAZZ, Mood.SOUL),
+        "Families of chord progressions a song chooses from.",
+        effect=Effect.MUSICAL,
+    )
+    borrowed: float = number(
+        0.15, 0, 1, "", "Share of songs with chords from outside the key.", effect=Effect.MUSICAL
+    )
+    parts: tuple[Part, ...] = choices(
+        (Part.KEYS, Part.MELODY, Part.BASS, Part.DRUMS), "Who plays.", effect=Effect.MUSICAL
+    )
+    density: float = number(
+        0.4,
+        0,
+        1,
+        "",
+        "How many notes: 0 fewest, 0.5 the middle of the data.",
+        effect=Effect.MUSICAL,
+    )
+    energy: float = number(
+        0.4, 0, 1, "", "How hard: 0 softest, 0.5 the middle of the data.", effect=Effect.MUSICAL
+    )
+    melody: float = number(
+        0.4, 0, 1, "", "How much melody above the chords: 0 is none.", effect=Effect.MUSICAL
+    )
+    register: float = number(
+        60, 52, 68, "MIDI pitch", "Middle of the chords; 60 is middle C.", effect=Effect.MUSICAL
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """``[form]``: how a song is laid out."""
+
+    section_bars: int = integer(
+        32,
+        16,
+        64,
+        "bars",
+        "Length of a section A or B, rounded to whole loops.",
+        effect=Effect.MUSICAL,
+    )
+    sections: int = integer(
+        4, 1, 8, "sections", "How many sections A and B a song has.", effect=Effect.MUSICAL
+    )
+    intro: bool = flag(True, "Open a song without drums.", effect=Effect.MUSICAL)
+    breaks: bool = flag(True, "Take layers away between sections.", effect=Effect.MUSICAL)
+    variation: float = number(
+        0.4,
+        0,
+        1,
+        "",
+        "How much of a loop is written anew when it returns.",
+        effect=Effect.MUSICAL,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Groove:
+    """``[groove]``: how it is played."""
+
+    style: DrumStyle = choice(  # noqa: RUF009 - it is a dataclasses.field
+        DrumStyle.HIPHOP, "The drums' way of playing.", effect=Effect.MUSICAL
+    )
+    drum_density: float = number(
+        0.4,
+        0,
+        1,
+        "",
+        "How many drum hits: 0 fewest, 0.5 the middle of the data.",
+        effect=Effect.MUSICAL,
+    )
+    swing: float = number(
+        58,
+        50,
+        66.7,
+        "%",
+        "Share of an eighth that its first sixteenth takes; 50 is straight.",
+        effect=Effect.MUSICAL,
+    )
+    snare_delay: float = number(
+        8, -25, 30, "ms", "How late the backbeat lies; negative is early.", effect=Effect.MUSICAL
+    )
+    hat_delay: float = number(
+        0, -15, 25, "ms", "How late the hats and rides lie.", effect=Effect.MUSICAL
+    )
+    bass_delay: float = number(12, 0, 35, "ms", "How late the bass lies.", effect=Effect.MUSICAL)
+    looseness: float = number(
+        5,
+        0,
+        15,
+        "ms",
+        "Spread of each voice's own timing, the same in every pass of a loop.",
+        effect=Effect.MUSICAL,
+    )
+    fills: float = number(
+        0.5, 0, 1, "", "How often a loop ends with a drum fill.", effect=Effect.MUSICAL
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """``[sound]``: instruments, texture and effects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """``[mix]``: levels of the stems."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A value for every parameter: what a preset is once it has been read."""
+
+    music: Music = field(default_factory=Music)
+    form: Form = field(default_factory=Form)
+    groove: Groove = field(default_factory=Groove)
+    sound: Sound = field(default_factory=Sound)
+    mix: Mix = field(default_factory=Mix)
+
+    def with_value(self, path: str, value: object, where: str = "") -> "Settings":
+        """These settings with one parameter changed, checked against the table.
+
+        ``path`` is such as ``music.tempo``, ``value`` plain data. Raises :class:`LofidError` for
+        an unknown path (naming the nearest known ones) or a value that is not allowed.
+        """
+        parameter = find_parameter(path, where)
+        group = getattr(self, parameter.group)
+        changed = replace(group, **{parameter.name: parameter.checked(value, where)})
+        return replace(self, **{parameter.group: changed})
+
+    def value(self, path: str) -> object:
+        """The value of the parameter at a path such as ``music.tempo``."""
+        parameter = find_parameter(path)
+        value: object = getattr(getattr(self, parameter.group), parameter.name)
+        return value
+
+
+GROUPS: dict[str, type] = {
+    "music": Music,
+    "form": Form,
+    "groove": Groove,
+    "sound": Sound,
+    "mix": Mix,
+}
+"""The dataclass of each group, in the order of the documentation."""
+
+
+def _table() -> dict[str, Parameter]:
+    rows = (
+        Parameter(group=group, name=row.name, default=row.default, **row.metadata)
+        for group, members in GROUPS.items()
+        for row in fields(members)
+    )
+    return {row.path: row for row in rows}
+
+
+PARAMETERS: Mapping[str, Parameter] = _table()
+"""Every parameter by its path, such as ``music.tempo``."""
+
+
+def find_parameter(path: str, where: str = "") -> Parameter:
+    """The parameter at a path; raises :class:`LofidError` naming the nearest paths."""
+    if path in PARAMETERS:
+        return PARAMETERS[path]
+    same_name = [known for known in PARAMETERS if known.split(".")[-1] == path.split(".")[-1]]
+    near = same_name or get_close_matches(path, PARAMETERS, n=3, cutoff=0.5)
+    place = f" ({where})" if where else ""
+    advice = f"did you mean {' or '.join(near)}?" if near else f"groups are {', '.join(GROUPS)}."
+    raise LofidError(f"There is no parameter '{path}'{place}; {advice}")
