@@ -28,22 +28,22 @@ def chord_scale(chord: Chord, key: Key) -> frozenset[int]:
 
     A diatonic chord gives the key's own scale. A borrowed one gives the mode of a major, melodic
     minor or harmonic minor scale that contains it and shares most tones with the key (ties go to
-    the tonic nearest on the circle of fifths). A chord that none of them contains takes the key's
+    the tonic nearest on the circle of fifths, then to the flat side). A chord that none of them contains takes the key's
     scale, with each foreign chord tone in place of its neighbours a semitone away that are no
     chord tones themselves.
     """
     home = key.tonic if key.mode is Mode.MAJOR else (key.tonic + 3) % 12
-    candidates: list[tuple[float, int, frozenset[int]]] = []
+    candidates: list[tuple[float, int, int, frozenset[int]]] = []
     for steps, reluctance in _RELUCTANCE.items():
         for tonic in range(12):
             scale = frozenset((tonic + step) % 12 for step in steps)
             if chord.pitch_classes <= scale:
                 # Multiplying by 7 turns semitones into steps on the circle of fifths.
-                fifths = abs((7 * (tonic - home) + 6) % 12 - 6)
+                fifths = (7 * (tonic - home) + 6) % 12 - 6
                 common = len(scale & key.pitch_classes)
-                candidates.append((reluctance - common, fifths, scale))
+                candidates.append((reluctance - common, abs(fifths), fifths, scale))
     if candidates:
-        return min(candidates, key=lambda candidate: candidate[:2])[2]
+        return min(candidates, key=lambda candidate: candidate[:3])[3]
     foreign = chord.pitch_classes - key.pitch_classes
     yielding = {(tone + step) % 12 for tone in foreign for step in (-1, 1)}
     return chord.pitch_classes | (key.pitch_classes - yielding)

@@ -1,0 +1,31 @@
+"""Files that are either complete or not there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lofid.errors import LofidError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to, renamed to ``path`` when all went well.
+
+    The temporary name keeps the suffix, by which many writers choose the format. On any exception
+    the temporary file is removed and what was at ``path`` stays as it was. Raises
+    :class:`LofidError` where the operating system refuses (no such folder, no permission, no
+    space left).
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LofidError(
+            f"The file '{path}' could not be written ({reason}); "
+            "choose another place or make room there."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
