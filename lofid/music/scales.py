@@ -28,9 +28,9 @@ def chord_scale(chord: Chord, key: Key) -> frozenset[int]:
 
     A diatonic chord gives the key's own scale. A borrowed one gives the mode of a major, melodic
     minor or harmonic minor scale that contains it and shares most tones with the key (ties go to
-    the tonic nearest on the circle of fifths, then to the flat side). A chord that none of them contains takes the key's
-    scale, with each foreign chord tone in place of its neighbours a semitone away that are no
-    chord tones themselves.
+    the tonic nearest on the circle of fifths, then to the flat side). A chord that none of them
+    contains takes the key's scale, with each foreign chord tone in place of its neighbours a
+    semitone away that are no chord tones themselves.
     """
     home = key.tonic if key.mode is Mode.MAJOR else (key.tonic + 3) % 12
     candidates: list[tuple[float, int, int, frozenset[int]]] = []
