@@ -26,7 +26,7 @@ VELOCITY_STEP = 16
 VELOCITIES = 128 // VELOCITY_STEP
 
 TEMPO = BinnedField("tempo", "BPM", (65, 70, 75, 80, 85, 90, 95))
-STYLE = ChoiceField("style", ("pop", "jazz", "lofi"))
+STYLE = ChoiceField("style", ("pop", "jazz", "loop"))
 DENSITY = BinnedField("density", "comping notes a bar", (1, 4, 7, 10, 14, 19, 26))
 ENERGY = BinnedField("energy", "mean velocity of the comping", (40, 50, 60, 70, 80, 90, 100))
 REGISTER = BinnedField("register", "mean pitch of the comping", (48, 52, 56, 60, 64, 68))

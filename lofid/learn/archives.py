@@ -1,0 +1,96 @@
+"""Training archives: folders, or ``.tar.xz`` files of such a folder, each with an ``index.csv``."""
+
+import csv
+import io
+import lzma
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import mido
+
+from lofid.errors import LofidError
+from lofid.music.notes import PPQ, Note
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One data set in memory: ``rows`` of its index, ``files`` by path inside the folder."""
+
+    name: str
+    rows: list[dict[str, str]]
+    files: dict[str, bytes]
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def _read_tar(path: Path) -> dict[str, bytes]:
+    files = {}
+    with tarfile.open(path, "r:xz") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is not None:
+                files[member.name.split("/", 1)[-1]] = content.read()
+    return files
+
+
+def open_archive(data: Path, name: str) -> Archive:
+    """Read the archive ``name`` (``DATA/name.tar.xz`` or the folder ``DATA/name``).
+
+    Raises :class:`LofidError` where it is missing, damaged or without an index.
+    """
+    packed, folder = data / f"{name}.tar.xz", data / name
+    try:
+        files = _read_folder(folder) if folder.is_dir() else _read_tar(packed)
+        rows = list(csv.DictReader(io.StringIO(files["index.csv"].decode())))
+    except FileNotFoundError as error:
+        raise LofidError(
+            f"The data set '{name}' is not in {data}; put {name}.tar.xz or the folder {name} there."
+        ) from error
+    except (OSError, tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        raise LofidError(f"The archive {packed} is damaged ({error}); copy it again.") from error
+    except (KeyError, UnicodeDecodeError) as error:
+        raise LofidError(f"The data set '{name}' in {data} has no readable index.csv.") from error
+    return Archive(name, rows, files)
+
+
+def tracks(content: bytes) -> dict[str, list[Note]]:
+    """The notes of each track that has any, by name, starts in ticks from the file's start."""
+    midi = mido.MidiFile(file=io.BytesIO(content))
+    found: dict[str, list[Note]] = {}
+    for number, track in enumerate(midi.tracks):
+        now = 0
+        sounding: dict[int, list[tuple[int, int]]] = {}
+        notes: list[Note] = []
+        for message in track:
+            now += message.time
+            if message.type == "note_on" and message.velocity > 0:
+                sounding.setdefault(message.note, []).append((now, message.velocity))
+            elif message.type in ("note_on", "note_off") and sounding.get(message.note):
+                start, velocity = sounding[message.note].pop(0)
+                scale = PPQ / midi.ticks_per_beat
+                begin = round(start * scale)
+                length = max(1, round(now * scale) - begin)
+                notes.append(Note(begin, message.note, length, velocity))
+        if notes:
+            found[track.name or str(number)] = sorted(notes)
+    return found
+
+
+def key_changes(content: bytes) -> list[tuple[int, str]]:
+    """Key signatures as (tick, symbol such as ``Gb`` or ``Am``)."""
+    midi = mido.MidiFile(file=io.BytesIO(content))
+    changes = []
+    for track in midi.tracks:
+        now = 0
+        for message in track:
+            now += message.time
+            if message.type == "key_signature":
+                changes.append((round(now * PPQ / midi.ticks_per_beat), message.key))
+    return sorted(changes)

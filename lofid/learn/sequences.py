@@ -1,0 +1,338 @@
+"""Pieces become the token stream that a model trains on.
+
+A pass over the data is one long stream of whole bars, header included; which variant of a piece
+it holds (extended harmony, another lead sheet's chords, octave, tempo, loudness, what the header
+tells) is drawn anew each pass from the seed. The held-out stream is drawn once and tells every
+header field.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.random import Generator, Philox
+from numpy.typing import NDArray
+
+from lofid.learn import pieces
+from lofid.learn.archives import open_archive
+from lofid.learn.harmony import extended, reharmonised
+from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece, LeadSheet, held_out
+from lofid.music.chords import Chord
+from lofid.music.notes import DRUM_CLASS, DRUM_PITCH, TICKS_PER_BAR, DrumClass, Note
+from lofid.tokens import drums, keys
+from lofid.tokens.drums import DrumsHeader
+from lofid.tokens.keys import KeysHeader, KeysNotes
+from lofid.tokens.vocabulary import Vocabulary
+
+DROP_FIELD, DROP_ALL = 0.15, 0.07
+"""How often a header leaves out one field, or all of them."""
+LOOP_BARS = 16
+"""Chord loops are repeated to this length."""
+
+Header = TypeVar("Header", KeysHeader, DrumsHeader)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Token ids, and which of them are events (the loss counts these, not the header)."""
+
+    tokens: NDArray[np.int16]
+    is_event: NDArray[np.bool_]
+    notes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A player's training data: ``stream(pass_number)`` draws one pass, ``held_out`` is fixed."""
+
+    vocabulary: Vocabulary
+    stream: Callable[[int], Stream]
+    held_out: Stream
+    sources: tuple[str, ...]
+
+
+class _Writer:
+    """Collects bars into a stream."""
+
+    def __init__(self) -> None:
+        self._tokens: list[int] = []
+        self._is_event: list[bool] = []
+        self._notes = 0
+
+    def add(self, header: list[int], events: list[int], notes: int) -> None:
+        self._tokens += header + events
+        self._is_event += [False] * len(header) + [True] * len(events)
+        self._notes += notes
+
+    def stream(self) -> Stream:
+        return Stream(
+            np.array(self._tokens, np.int16), np.array(self._is_event, np.bool_), self._notes
+        )
+
+
+def _dropped(header: Header, rng: Generator) -> Header:
+    """The header with some fields left out, for a model that can be asked for any subset."""
+    names = [item.name for item in fields(header)]
+    drop_all = rng.random() < DROP_ALL
+    gone = [name for name in names if drop_all or rng.random() < DROP_FIELD]
+    return replace(header, **{name: () if name == "chords" else None for name in gone})
+
+
+def _mean(values: Iterable[int]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+def _set_to(
+    notes: Sequence[Note],
+    source: tuple[Chord | None, Chord | None],
+    target: tuple[Chord, Chord],
+) -> tuple[Note, ...]:
+    """A bar's comping over other chords; where the source is unlabelled the notes stay."""
+    half = TICKS_PER_BAR // 2
+    if source[0] == source[1] and target[0] == target[1]:
+        segments = [(list(notes), source[0], target[0])]
+    else:
+        segments = [
+            ([note for note in notes if (note.start >= half) == bool(index)], old, new)
+            for index, (old, new) in enumerate(zip(source, target, strict=True))
+        ]
+    return tuple(
+        sorted(
+            moved
+            for part, old, new in segments
+            for moved in (reharmonised(part, old, new) if old is not None else part)
+        )
+    )
+
+
+def _extended_bar(bar: KeysBar, seventh: float, ninth: float, rng: Generator) -> KeysBar:
+    """The bar with its triads extended, each with the given chances."""
+    choices: dict[Chord, Chord] = {}
+    for chord in bar.chords:
+        if chord is not None and chord not in choices:
+            grown = extended(chord, rng.random() < ninth)
+            choices[chord] = grown if rng.random() < seventh else chord
+    first, second = (chord and choices[chord] for chord in bar.chords)
+    goal = (first or second, second or first)
+    if goal[0] is None or goal[1] is None:
+        return bar
+    comping = _set_to(bar.comping, bar.chords, (goal[0], goal[1]))
+    return replace(bar, chords=(first, second), comping=comping)
+
+
+def _melody_choice(bar: KeysBar, choice: float) -> tuple[Note, ...]:
+    """Which line sounds above the comping: none, the voice, the fills, or both in turn."""
+    match choice:
+        case _ if choice < 0.35:  # noqa: PLR2004 - shares of the mix
+            return ()
+        case _ if choice < 0.65:  # noqa: PLR2004
+            return bar.melody
+        case _ if choice < 0.85:  # noqa: PLR2004
+            return bar.bridge
+        case _:
+            return bar.melody or bar.bridge
+
+
+def _pop_variant(piece: KeysPiece, rng: Generator) -> Iterator[KeysBar]:
+    """A song as it is or with extended chords, with one of its lines as melody."""
+    seventh = 0.9 if rng.random() < 0.65 else 0.0  # noqa: PLR2004
+    choice = rng.random()
+    centre = _mean(note.pitch for bar in piece.bars for note in bar.comping) or 60
+    octave = 0
+    if rng.random() < 0.2 and not 55 <= centre <= 62:  # noqa: PLR2004
+        octave = 12 if centre < 55 else -12  # noqa: PLR2004
+    for bar in piece.bars:
+        grown = _extended_bar(bar, seventh, 0.4, rng) if seventh else bar
+        comping = tuple(replace(note, pitch=note.pitch + octave) for note in grown.comping)
+        yield replace(grown, comping=comping, melody=_melody_choice(grown, choice))
+
+
+def _sheet_variant(
+    sheet: LeadSheet, donors: Sequence[KeysPiece], rng: Generator
+) -> tuple[float | None, Iterator[KeysBar]]:
+    """A lead sheet or chord loop, comped with the hands of a song from POP909."""
+    donor = donors[rng.integers(len(donors))]
+    first = int(rng.integers(len(donor.bars)))
+    with_melody = rng.random() < 0.7  # noqa: PLR2004
+    loudness = [note.velocity for bar in donor.bars for note in bar.melody] or [80]
+    count = len(sheet.chords)
+    repeats = 1 if any(sheet.melody) else -(-LOOP_BARS // count)
+    grown = {
+        chord: extended(chord, rng.random() < 0.4) if rng.random() < 0.8 else chord  # noqa: PLR2004
+        for chord in dict.fromkeys(chord for bar in sheet.chords for chord in bar)
+    }
+
+    def bars() -> Iterator[KeysBar]:
+        sung = 0
+        for index in range(count * repeats):
+            source = donor.bars[(first + index) % len(donor.bars)]
+            if None in source.chords:
+                continue
+            a, b = (grown[chord] for chord in sheet.chords[index % count])
+            melody = []
+            for note in sheet.melody[index % count] if with_melody else ():
+                melody.append(replace(note, velocity=loudness[sung % len(loudness)]))
+                sung += 1
+            yield KeysBar((a, b), _set_to(source.comping, source.chords, (a, b)), tuple(melody))
+
+    return donor.tempo, bars()
+
+
+def _write_keys(
+    writer: _Writer,
+    style: str,
+    tempo: float | None,
+    bars: Iterable[KeysBar],
+    rng: Generator,
+    tell_all: bool,
+) -> None:
+    stretched = tempo and tempo * rng.uniform(0.94, 1.06)
+    louder = int(rng.integers(-8, 9))
+    for bar in bars:
+        comping, melody = (
+            keys.quantised(
+                (
+                    replace(note, velocity=min(max(note.velocity + louder, 1), 127))
+                    for note in part
+                ),
+                compass,
+            )
+            for part, compass in ((bar.comping, keys.COMPING), (bar.melody, keys.MELODY))
+        )
+        chords = tuple(dict.fromkeys(chord for chord in bar.chords if chord is not None))
+        header = KeysHeader(
+            tempo=stretched,
+            style=style,
+            chords=chords,
+            density=len(comping),
+            energy=_mean(note.velocity for note in comping),
+            register=_mean(note.pitch for note in comping),
+            melody=len(melody),
+        )
+        told = header if tell_all else _dropped(header, rng)
+        events = keys.encode_notes(KeysNotes(comping, melody))
+        writer.add(keys.encode_header(told), events, len(comping) + len(melody))
+
+
+def keys_corpus(data: Path, seed: int) -> Corpus:
+    """POP909 plain and with extended chords, OpenEWLD and free-midi chords, Magenta's loops.
+
+    Raises :class:`LofidError` for a missing or damaged archive.
+    """
+    songs = list(pieces.read_pop909(open_archive(data, "keys_pop909")))
+    sheets = [
+        *(("jazz", sheet) for sheet in _sheets(data, "leadsheets_openewld")),
+        *(("loop", sheet) for sheet in _sheets(data, "chords_free_midi")),
+    ]
+    loops = list(pieces.read_loops(open_archive(data, "lofi_magenta_player")))
+
+    def draw(held: bool, number: int) -> Stream:
+        writer = _Writer()
+        donors = [song for song in songs if held_out(song.group) == held]
+        jobs: list[tuple[str, KeysPiece | LeadSheet]] = [
+            *(("pop", song) for song in donors),
+            *((style, sheet) for style, sheet in sheets if held_out(sheet.group) == held),
+            *(("loop", loop) for loop in loops if held_out(loop.group) == held),
+        ]
+        rng = Generator(Philox(key=[seed, number]))
+        for index in rng.permutation(len(jobs)):
+            style, piece = jobs[index]
+            if isinstance(piece, LeadSheet):
+                tempo, bars = _sheet_variant(piece, donors, rng)
+            else:
+                tempo, bars = piece.tempo, _pop_variant(piece, rng)
+            _write_keys(writer, style, tempo, bars, rng, held)
+        return writer.stream()
+
+    return Corpus(
+        keys.VOCABULARY,
+        lambda number: draw(False, 1 + number),
+        draw(True, 0),
+        ("keys_pop909", "leadsheets_openewld", "chords_free_midi", "lofi_magenta_player"),
+    )
+
+
+def _sheets(data: Path, name: str) -> list[LeadSheet]:
+    read = pieces.read_openewld if name == "leadsheets_openewld" else pieces.read_progressions
+    return list(read(open_archive(data, name)))
+
+
+# --- drums --------------------------------------------------------------------------------------
+
+
+def _drums_variant(piece: DrumsPiece, rng: Generator) -> Iterator[tuple[Note, ...]]:
+    """A take, perhaps with hat and ride or the toms exchanged, softer, or leaning on the beat."""
+    swap: dict[int, int] = {}
+    if rng.random() < 0.15:  # noqa: PLR2004
+        hat, ride = DRUM_PITCH[DrumClass.CLOSED_HAT], DRUM_PITCH[DrumClass.RIDE]
+        swap |= {hat: ride, ride: hat}
+    if rng.random() < 0.25:  # noqa: PLR2004
+        toms = [
+            DRUM_PITCH[tom] for tom in (DrumClass.LOW_TOM, DrumClass.MID_TOM, DrumClass.HIGH_TOM)
+        ]
+        swap |= {tom: toms[place] for tom, place in zip(toms, rng.permutation(3), strict=True)}
+    softer = rng.uniform(0.85, 1.1) if rng.random() < 0.5 else 1.0  # noqa: PLR2004
+    lean = int(rng.integers(-5, 6)) if rng.random() < 0.5 else 0  # noqa: PLR2004
+    for bar in piece.bars:
+        hits = []
+        for pitch, note in ((DRUM_PITCH[DRUM_CLASS[note.pitch]], note) for note in bar):
+            velocity = note.velocity
+            if velocity < 127:  # noqa: PLR2004 - full strokes stay full strokes
+                velocity = min(max(round(velocity * softer), 1), 126)
+            hits.append(Note(note.start + lean, swap.get(pitch, pitch), note.duration, velocity))
+        yield tuple(hits)
+
+
+def _write_drums(
+    writer: _Writer,
+    piece: DrumsPiece,
+    bars: Iterable[tuple[Note, ...]],
+    rng: Generator,
+    tell_all: bool,
+) -> None:
+    tempo = piece.tempo * rng.uniform(0.94, 1.06)
+    for bar in bars:
+        hits = drums.quantised(bar)
+        header = DrumsHeader(
+            tempo=tempo,
+            style=piece.style,
+            density=len(hits),
+            energy=_mean(note.velocity for note in hits),
+            fill=piece.fill,
+        )
+        told = header if tell_all else _dropped(header, rng)
+        writer.add(drums.encode_header(told), drums.encode_notes(hits), len(hits))
+
+
+def drums_corpus(data: Path, seed: int) -> Corpus:
+    """The Groove MIDI Dataset and StickFlow's patterns.
+
+    Raises :class:`LofidError` for a missing or damaged archive.
+    """
+    takes = [
+        *pieces.read_gmd(open_archive(data, "drums_gmd")),
+        *pieces.read_stickflow(open_archive(data, "drums_stickflow")),
+    ]
+
+    def draw(held: bool, number: int) -> Stream:
+        writer = _Writer()
+        chosen = [take for take in takes if held_out(take.group) == held]
+        rng = Generator(Philox(key=[seed, number]))
+        for index in rng.permutation(len(chosen)):
+            take = chosen[index]
+            bars = take.bars if held else _drums_variant(take, rng)
+            _write_drums(writer, take, bars, rng, held)
+        return writer.stream()
+
+    return Corpus(
+        drums.VOCABULARY,
+        lambda number: draw(False, 1 + number),
+        draw(True, 0),
+        ("drums_gmd", "drums_stickflow"),
+    )
