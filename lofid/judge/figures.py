@@ -1,0 +1,132 @@
+"""Measured figures beside their targets, as a table, as Markdown and as JSON."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A count out of a total, so that shares of several runs add up."""
+
+    hits: int = 0
+    total: int = 0
+
+    def __add__(self, other: "Share") -> "Share":
+        return Share(self.hits + other.hits, self.total + other.total)
+
+    @property
+    def value(self) -> float | None:
+        """The share, 0 to 1; None of nothing."""
+        return self.hits / self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The range that a figure should lie in, both ends included; None is open."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` lies in the range."""
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def __str__(self) -> str:
+        if self.low is None:
+            return f"≤ {self.high:g}"
+        if self.high is None:
+            return f"≥ {self.low:g}"
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure.
+
+    ``measured`` is None where there was nothing to measure; ``human`` is the same measured on
+    human playing, where such data is at hand. ``note`` says what exactly was counted.
+    """
+
+    group: str
+    name: str
+    measured: float | None
+    unit: str = ""
+    target: Target | None = None
+    human: float | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``met``, ``missed``, or nothing where there is no target or no measurement."""
+        if self.target is None or self.measured is None:
+            return ""
+        return "met" if self.target.holds(self.measured) else "missed"
+
+    def as_json(self) -> dict[str, object]:
+        """Plain data: group, name, unit, measured, target as text, human, verdict, note."""
+        return {
+            "group": self.group,
+            "name": self.name,
+            "unit": self.unit,
+            "measured": self.measured,
+            "target": str(self.target) if self.target else None,
+            "human": self.human,
+            "verdict": self.verdict or None,
+            "note": self.note,
+        }
+
+
+_HEADINGS = ("figure", "target", "measured", "human", "")
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    return (
+        figure.name,
+        str(figure.target or ""),
+        _number(figure.measured, figure.unit),
+        _number(figure.human, figure.unit),
+        figure.verdict,
+    )
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"  # noqa: RUF001 - an en dash is what a table shows for nothing
+    digits = 0 if value == int(value) and abs(value) >= 10 else 3 if abs(value) < 1 else 2
+    return f"{value:,.{digits}f} {unit}".strip()
+
+
+def as_table(figures: Iterable[Figure], title: str) -> Table:
+    """The figures as a table for the terminal, a section a group."""
+    table = Table(title=title, title_justify="left")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="left" if heading in ("figure", "") else "right")
+    group = ""
+    colours = {"met": "green", "missed": "red"}
+    for figure in figures:
+        if figure.group != group:
+            group = figure.group
+            table.add_section()
+            table.add_row(f"[bold]{group}[/bold]")
+        *cells, verdict = _cells(figure)
+        colour = colours.get(verdict, "")
+        table.add_row(*cells, f"[{colour}]{verdict}[/{colour}]" if colour else "")
+    return table
+
+
+def as_markdown(figures: Iterable[Figure]) -> str:
+    """The figures as Markdown tables, one a group, with the notes below each."""
+    lines: list[str] = []
+    notes: list[str] = []
+    group = ""
+    for figure in figures:
+        if figure.group != group:
+            lines += [*notes, "", f"### {figure.group}", ""]
+            lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|---:|---:|---:|---|"]
+            group, notes = figure.group, [""]
+        lines.append("| " + " | ".join(_cells(figure)) + " |")
+        if figure.note:
+            notes.append(f"* {figure.name}: {figure.note}")
+    return "\n".join([*lines, *notes]).strip() + "\n"
