@@ -61,7 +61,7 @@ def extended(chord: Chord, ninth: bool) -> Chord:
 def _degrees(chord: Chord) -> list[int]:
     """Semitones above the root of the seven degrees, as the chord defines them."""
     degrees = list(_PLAIN)
-    if 3 in (interval % 12 for interval in chord.quality.intervals):  # noqa: PLR2004
+    if 3 in (interval % 12 for interval in chord.quality.intervals):
         degrees[5] = 8 if chord.quality in (Quality.DIMINISHED, Quality.HALF_DIMINISHED) else 9
     for interval in chord.quality.intervals:
         semitones = interval % 12
@@ -111,7 +111,7 @@ def reharmonised(notes: Sequence[Note], source: Chord, target: Chord) -> list[No
         )
         goal = new[colours.get(note.pitch, degree)]
         step = goal - above
-        if note.pitch in colours and degree == 0 and goal >= 10:  # noqa: PLR2004
+        if note.pitch in colours and degree == 0 and goal >= 10:
             step -= 12  # a doubled root makes room for the seventh just below it
         moved.append(Note(note.start, note.pitch + shift + step, note.duration, note.velocity))
     return moved

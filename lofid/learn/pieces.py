@@ -97,9 +97,7 @@ def _half_bar_chords(chord_notes: list[Note], count: int) -> list[Chord | None]:
     return [chords.most_common(1)[0][0] if chords else None for chords in longest]
 
 
-def _label_parts(
-    merged: list[Note], original: dict[str, list[Note]]
-) -> dict[str, list[Note]]:
+def _label_parts(merged: list[Note], original: dict[str, list[Note]]) -> dict[str, list[Note]]:
     """Sort the merged notes of POP909-CL into the tracks of the original POP909.
 
     The two differ by a constant number of ticks a song: the most frequent difference between
@@ -132,7 +130,7 @@ def read_pop909(archive: Archive) -> Iterator[KeysPiece]:
             continue
         labelled = archive.files[f"POP909_CL/{row['id']}.mid"]
         by_track = list(tracks(labelled).values())
-        if len(by_track) != 2:  # noqa: PLR2004 - the notes and the chords, under varying names
+        if len(by_track) != 2:
             continue
         merged, chord_notes = by_track
         count = -(-max(note.start for note in merged) // TICKS_PER_BAR)

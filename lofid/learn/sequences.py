@@ -9,7 +9,7 @@ header field.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.random import Generator, Philox
@@ -77,7 +77,8 @@ def _dropped(header: Header, rng: Generator) -> Header:
     names = [item.name for item in fields(header)]
     drop_all = rng.random() < DROP_ALL
     gone = [name for name in names if drop_all or rng.random() < DROP_FIELD]
-    return replace(header, **{name: () if name == "chords" else None for name in gone})
+    left_out: dict[str, Any] = {name: () if name == "chords" else None for name in gone}
+    return replace(header, **left_out)
 
 
 def _mean(values: Iterable[int]) -> float | None:
@@ -129,11 +130,11 @@ def _extended_bar(bar: KeysBar, seventh: float, ninth: float, rng: Generator) ->
 def _melody_choice(bar: KeysBar, choice: float) -> tuple[Note, ...]:
     """Which line sounds above the comping: none, the voice, the fills, or both in turn."""
     match choice:
-        case _ if choice < 0.35:  # noqa: PLR2004 - shares of the mix
+        case _ if choice < 0.35:
             return ()
-        case _ if choice < 0.65:  # noqa: PLR2004
+        case _ if choice < 0.65:
             return bar.melody
-        case _ if choice < 0.85:  # noqa: PLR2004
+        case _ if choice < 0.85:
             return bar.bridge
         case _:
             return bar.melody or bar.bridge
@@ -141,12 +142,12 @@ def _melody_choice(bar: KeysBar, choice: float) -> tuple[Note, ...]:
 
 def _pop_variant(piece: KeysPiece, rng: Generator) -> Iterator[KeysBar]:
     """A song as it is or with extended chords, with one of its lines as melody."""
-    seventh = 0.9 if rng.random() < 0.65 else 0.0  # noqa: PLR2004
+    seventh = 0.9 if rng.random() < 0.65 else 0.0
     choice = rng.random()
     centre = _mean(note.pitch for bar in piece.bars for note in bar.comping) or 60
     octave = 0
-    if rng.random() < 0.2 and not 55 <= centre <= 62:  # noqa: PLR2004
-        octave = 12 if centre < 55 else -12  # noqa: PLR2004
+    if rng.random() < 0.2 and not 55 <= centre <= 62:
+        octave = 12 if centre < 55 else -12
     for bar in piece.bars:
         grown = _extended_bar(bar, seventh, 0.4, rng) if seventh else bar
         comping = tuple(replace(note, pitch=note.pitch + octave) for note in grown.comping)
@@ -157,14 +158,14 @@ def _sheet_variant(
     sheet: LeadSheet, donors: Sequence[KeysPiece], rng: Generator
 ) -> tuple[float | None, Iterator[KeysBar]]:
     """A lead sheet or chord loop, comped with the hands of a song from POP909."""
-    donor = donors[rng.integers(len(donors))]
+    donor = donors[int(rng.integers(len(donors)))]
     first = int(rng.integers(len(donor.bars)))
-    with_melody = rng.random() < 0.7  # noqa: PLR2004
+    with_melody = rng.random() < 0.7
     loudness = [note.velocity for bar in donor.bars for note in bar.melody] or [80]
     count = len(sheet.chords)
     repeats = 1 if any(sheet.melody) else -(-LOOP_BARS // count)
     grown = {
-        chord: extended(chord, rng.random() < 0.4) if rng.random() < 0.8 else chord  # noqa: PLR2004
+        chord: extended(chord, rng.random() < 0.4) if rng.random() < 0.8 else chord
         for chord in dict.fromkeys(chord for bar in sheet.chords for chord in bar)
     }
 
@@ -197,10 +198,7 @@ def _write_keys(
     for bar in bars:
         comping, melody = (
             keys.quantised(
-                (
-                    replace(note, velocity=min(max(note.velocity + louder, 1), 127))
-                    for note in part
-                ),
+                (replace(note, velocity=min(max(note.velocity + louder, 1), 127)) for note in part),
                 compass,
             )
             for part, compass in ((bar.comping, keys.COMPING), (bar.melody, keys.MELODY))
@@ -269,21 +267,21 @@ def _sheets(data: Path, name: str) -> list[LeadSheet]:
 def _drums_variant(piece: DrumsPiece, rng: Generator) -> Iterator[tuple[Note, ...]]:
     """A take, perhaps with hat and ride or the toms exchanged, softer, or leaning on the beat."""
     swap: dict[int, int] = {}
-    if rng.random() < 0.15:  # noqa: PLR2004
+    if rng.random() < 0.15:
         hat, ride = DRUM_PITCH[DrumClass.CLOSED_HAT], DRUM_PITCH[DrumClass.RIDE]
         swap |= {hat: ride, ride: hat}
-    if rng.random() < 0.25:  # noqa: PLR2004
+    if rng.random() < 0.25:
         toms = [
             DRUM_PITCH[tom] for tom in (DrumClass.LOW_TOM, DrumClass.MID_TOM, DrumClass.HIGH_TOM)
         ]
         swap |= {tom: toms[place] for tom, place in zip(toms, rng.permutation(3), strict=True)}
-    softer = rng.uniform(0.85, 1.1) if rng.random() < 0.5 else 1.0  # noqa: PLR2004
-    lean = int(rng.integers(-5, 6)) if rng.random() < 0.5 else 0  # noqa: PLR2004
+    softer = rng.uniform(0.85, 1.1) if rng.random() < 0.5 else 1.0
+    lean = int(rng.integers(-5, 6)) if rng.random() < 0.5 else 0
     for bar in piece.bars:
         hits = []
         for pitch, note in ((DRUM_PITCH[DRUM_CLASS[note.pitch]], note) for note in bar):
             velocity = note.velocity
-            if velocity < 127:  # noqa: PLR2004 - full strokes stay full strokes
+            if velocity < 127:
                 velocity = min(max(round(velocity * softer), 1), 126)
             hits.append(Note(note.start + lean, swap.get(pitch, pitch), note.duration, velocity))
         yield tuple(hits)

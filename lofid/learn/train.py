@@ -10,7 +10,6 @@ The rate warms up, stays, and falls to its end over the last quarter of the budg
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -151,7 +150,7 @@ class Trainer:
             },
             partial,
         )
-        os.replace(partial, self.out / CHECKPOINT)
+        partial.replace(self.out / CHECKPOINT)
 
     def log(self, progress: Progress) -> None:
         """Append a line to the loss log."""
@@ -196,7 +195,7 @@ class Trainer:
                 logits.float()[weight], targets[weight], reduction="mean"
             )
             self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it so
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
             self.optimiser.step()
             self.step += 1

@@ -83,7 +83,7 @@ def _cell(note: Note) -> tuple[int, DrumClass, int, int]:
     """Position, class, offset bin and velocity bin of a hit."""
     position = min(max(round(note.start / SIXTEENTH), 0), POSITIONS - 1)
     offset = round((note.start - position * SIXTEENTH) / OFFSET_STEP) + OFFSETS // 2
-    velocity = VELOCITIES - 1 if note.velocity == 127 else note.velocity // VELOCITY_STEP  # noqa: PLR2004
+    velocity = VELOCITIES - 1 if note.velocity == 127 else note.velocity // VELOCITY_STEP
     return position, DRUM_CLASS[note.pitch], min(max(offset, 0), OFFSETS - 1), velocity
 
 

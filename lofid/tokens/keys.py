@@ -9,6 +9,7 @@ pitch and onset the louder is kept; pitches outside ``COMPING`` and ``MELODY`` m
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lofid.music.chords import PITCH_CLASSES, Chord, Quality
 from lofid.music.notes import PPQ, TICKS_PER_BAR, Note
@@ -50,7 +51,7 @@ VOCABULARY = Vocabulary(
 )
 GRAMMAR = Grammar(VOCABULARY, notes=("comping", "lead"), length="length")
 
-_LENGTH_EDGES = [(a * b) ** 0.5 for a, b in zip(LENGTHS, LENGTHS[1:], strict=False)]
+_LENGTH_EDGES = [(a * b) ** 0.5 for a, b in pairwise(LENGTHS)]
 _ROOT, _QUALITY = VOCABULARY.block("root").start, VOCABULARY.block("quality").start
 _POSITION = VOCABULARY.block("position").start
 COMPING_TOKENS = VOCABULARY.block("comping")
@@ -86,7 +87,7 @@ class KeysNotes:
 
 def encode_header(header: KeysHeader) -> list[int]:
     """The header as token ids: tempo, style, chords, density, energy, register, melody."""
-    if len(header.chords) > 2:  # noqa: PLR2004 - the vocabulary's own limit
+    if len(header.chords) > 2:
         raise TokenError(f"a bar holds at most two chords, not {len(header.chords)}")
     chords = [
         token
