@@ -18,6 +18,9 @@ GROOVE_STYLES = ("hiphop", "funk", "soul")
 GROOVE_TEMPI = (60.0, 110.0)
 """The takes that lo-fi is compared with: groove styles, at most a little faster than lo-fi."""
 
+GROOVE_VELOCITY_DEVIATION = 37.6
+"""Standard deviation of the velocities of :func:`groove_bars` (100 takes, 3,489 bars)."""
+
 _HOME = Key(0, Mode.MAJOR)
 
 

@@ -33,6 +33,10 @@ _NEAR = -EARLIEST_START
 """A hit within half a sixteenth of a beat is on it."""
 
 
+Selection = Callable[[Chord, BarPlan], bool]
+"""Picks notes by their planned chord."""
+
+
 def chord_at(plan: BarPlan, start: int) -> Chord:
     """The planned chord under a note; just ahead of a chord change it is the new one."""
     index = (start - EARLIEST_START) * len(plan.chords) // TICKS_PER_BAR
@@ -68,7 +72,7 @@ def is_extended(chord: Chord, plan: BarPlan) -> bool:
 def chord_tones(
     bars: Iterable[Bar],
     parts: Collection[Part] = (Part.KEYS,),
-    which: Callable[[Chord, BarPlan], bool] | None = None,
+    which: Selection | None = None,
 ) -> Share:
     """Notes that are tones of their planned chord; ``which`` selects chords."""
     inside = [
@@ -83,7 +87,7 @@ def shuffled_chord_tones(
     bars: Sequence[Bar],
     seed: int,
     parts: Collection[Part] = (Part.KEYS,),
-    which: Callable[[Chord, BarPlan], bool] | None = None,
+    which: Selection | None = None,
 ) -> Share:
     """The same under the chord of another note, drawn by ``seed``: what chance gives.
 

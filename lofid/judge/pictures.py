@@ -37,7 +37,7 @@ COLOUR = {
     Part.BASS: "#2e8b57",
     Part.DRUMS: "#555555",
 }
-_BARS_A_ROW = 16
+_BARS_A_ROW = 8
 _DRUM_ORDER = tuple(DrumClass)
 
 
@@ -47,7 +47,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def piano_roll(bars: Sequence[Bar], path: Path) -> None:
-    """Draw bars as rows of sixteen: pitched parts above, drums below, loudness as opacity.
+    """Draw bars as rows of eight: pitched parts above, drums below, loudness as opacity.
 
     Bar lines carry the chords; a section's name stands where it begins.
     """
@@ -60,7 +60,7 @@ def piano_roll(bars: Sequence[Bar], path: Path) -> None:
         for note in notes
     ]
     low, high = min(pitches, default=36) - 2, max(pitches, default=84) + 2
-    figure = Figure(figsize=(22, 4.2 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(20, 4.2 * len(rows)), layout="constrained")
     axes = figure.subplots(2 * len(rows), 1, squeeze=False, height_ratios=[3, 1] * len(rows))[:, 0]
     for number, row in enumerate(rows):
         roll, kit = axes[2 * number], axes[2 * number + 1]
@@ -158,6 +158,7 @@ def _histogram_rows(
     axes = figure.subplots(len(Part), 1, sharex=True)
     for axis, part in zip(axes, Part, strict=True):
         found = values.get(part, [])
+        axis.set_axisbelow(True)
         axis.hist(found, bins=edges, histtype="stepfilled", color=COLOUR[part])
         axis.set_title(f"{part}: {len(found)} notes", loc="left", fontsize=9)
         axis.set_xticks(ticks)

@@ -55,7 +55,7 @@ def test_piano_roll(count: int, tmp_path: Path) -> None:
     pictures.piano_roll(bars(count, {}), tmp_path / "empty.png")
     full, empty = (imread(tmp_path / f"{name}.png") for name in ("full", "empty"))
     assert full.shape[1] == empty.shape[1] > 1000
-    assert len(full) > 300 * (1 + count // 16)
+    assert len(full) > 300 * (1 + count // 8)
     assert full.shape != empty.shape or np.any(full != empty)
 
 
