@@ -1,0 +1,60 @@
+# lofid: `make play` plays, `make test` tests. Each installs what it needs; the second time is quick.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Arguments for `lofid play`: make play ARGS="--preset rain --output file:rain.wav"
+ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := torch==2.13.0
+INPUTS := pyproject.toml constraints.txt lofid/system.py
+
+.DEFAULT_GOAL := help
+.PHONY: help play test bench music-report clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+play: $(VENV)/.play ## Install what playing needs, then play
+	@$(BIN)/lofid play $(ARGS)
+
+test: $(VENV)/.test ## Install what the tests need, then run linter, type checker and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/.test ## Measure speed, memory and start-up on this machine
+	$(BIN)/python scripts/bench.py
+
+music-report: $(VENV)/.test ## Measure the music beside human playing
+	$(BIN)/python scripts/music_report.py
+
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps below say what the environment holds; they go stale when what they install changes.
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "Python is not installed; install python3 (3.11 or newer)." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m lofid.system play
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.play: $(INPUTS) | $(VENV)/bin/python
+	@$(PYTHON) -m lofid.system play
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# On Linux the default torch brings gigabytes of CUDA. Where pip's own index has no CPU build,
+# take it from PyTorch's index of CPU builds.
+$(VENV)/.test: $(INPUTS) | $(VENV)/bin/python
+	@$(PYTHON) -m lofid.system test
+	@if [ "$$(uname -s)" != Linux ] || $(PIP) index versions torch 2>/dev/null | grep -q '2\.13\.0+cpu'; \
+	  then extra=; else extra="--extra-index-url https://download.pytorch.org/whl/cpu"; fi; \
+	set -x; $(PIP) install -c constraints.txt $(TORCH) $$extra
+	$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $@ $(VENV)/.play
