@@ -61,19 +61,27 @@ def extended(chord: Chord, ninth: bool) -> Chord:
 def _degrees(chord: Chord) -> list[int]:
     """Semitones above the root of the seven degrees, as the chord defines them."""
     degrees = list(_PLAIN)
-    if 3 in (interval % 12 for interval in chord.quality.intervals):
-        degrees[5] = 8 if chord.quality in (Quality.DIMINISHED, Quality.HALF_DIMINISHED) else 9
+    if chord.quality in (Quality.DIMINISHED, Quality.HALF_DIMINISHED):
+        degrees[5] = 8
     for interval in chord.quality.intervals:
-        semitones = interval % 12
-        for degree, span in enumerate(_DEGREE_SPANS):
-            if span[0] <= semitones <= span[1]:
-                degrees[degree] = semitones
+        degrees[_degree(chord, interval % 12)] = interval % 12
     return degrees
 
 
+def _degree(chord: Chord, semitones: int) -> int:
+    """The degree (0-6) that a tone 0-11 semitones above the root is in a chord."""
+    match chord.quality, semitones:
+        case Quality.AUGMENTED, 8:
+            return 4
+        case Quality.DIMINISHED_7, 9:
+            return 6
+    return next(
+        degree for degree, (low, high) in enumerate(_DEGREE_SPANS) if low <= semitones <= high
+    )
+
+
 def _has(chord: Chord, degree: int) -> bool:
-    low, high = _DEGREE_SPANS[degree]
-    return any(low <= interval % 12 <= high for interval in chord.quality.intervals)
+    return any(_degree(chord, interval % 12) == degree for interval in chord.quality.intervals)
 
 
 def _colours(notes: Sequence[Note], source: Chord, target: Chord) -> dict[int, int]:
@@ -106,12 +114,10 @@ def reharmonised(notes: Sequence[Note], source: Chord, target: Chord) -> list[No
     moved = []
     for note in notes:
         above = (note.pitch - source.root) % 12
-        degree = next(
-            index for index, (low, high) in enumerate(_DEGREE_SPANS) if low <= above <= high
-        )
+        degree = _degree(source, above)
         goal = new[colours.get(note.pitch, degree)]
         step = goal - above
-        if note.pitch in colours and degree == 0 and goal >= 10:
+        if note.pitch in colours and degree == 0 and goal >= 9:
             step -= 12  # a doubled root makes room for the seventh just below it
         moved.append(Note(note.start, note.pitch + shift + step, note.duration, note.velocity))
     return moved
