@@ -26,9 +26,7 @@ TorchState = tuple[Tensor, Tensor, Tensor]
 def zero_state(config: RwkvConfig, batch: int, device: torch.device | str = "cpu") -> TorchState:
     """The states of ``batch`` streams before their first token."""
     shift = torch.zeros(config.layers, batch, config.width, device=device)
-    wkv = torch.zeros(
-        config.layers, batch, config.heads, HEAD_SIZE, HEAD_SIZE, device=device
-    )
+    wkv = torch.zeros(config.layers, batch, config.heads, HEAD_SIZE, HEAD_SIZE, device=device)
     return shift, shift.clone(), wkv
 
 
@@ -63,9 +61,7 @@ class TimeMix(nn.Module):
             torch.empty(config.decay_rank, width).uniform_(-0.01, 0.01)
         )
         zigzag = ((torch.arange(width) + 1) % 3 - 1) * 0.1
-        self.time_faaaa = nn.Parameter(
-            (depth * (1 - place) + zigzag).view(self.heads, HEAD_SIZE)
-        )
+        self.time_faaaa = nn.Parameter((depth * (1 - place) + zigzag).view(self.heads, HEAD_SIZE))
         self.receptance = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
@@ -130,7 +126,8 @@ class ChannelMix(nn.Module):
         step = _shifted(x, last)
         k = torch.relu(self.key(x + step * self.time_maa_k)).square()
         r = torch.sigmoid(self.receptance(x + step * self.time_maa_r))
-        return r * self.value(k)
+        mixed: Tensor = r * self.value(k)
+        return mixed
 
 
 class Block(nn.Module):
@@ -193,9 +190,7 @@ class Rwkv6(nn.Module):
         return self.head(self.ln_out(x)), (new_att, new_ffn, new_wkv)
 
 
-def parameter_groups(
-    model: Rwkv6, lr: float, weight_decay: float = 0.001
-) -> list[dict[str, Any]]:
+def parameter_groups(model: Rwkv6, lr: float, weight_decay: float = 0.001) -> list[dict[str, Any]]:
     """Groups for AdamW after the official recipe.
 
     Weight decay acts on the weight matrices only (not on the low-rank factors, as upstream);

@@ -107,9 +107,20 @@ def _scan(
     """
     batch, length, heads, _ = x.shape
     acc = np.empty(_N, x.dtype)
+    # Rows 4 q to 4 q + 3 live in four arrays: as rows of one array, the compiler could not show
+    # that they do not overlap, and would not vectorise.
+    rows0 = np.empty((_N // 4, _N), x.dtype)
+    rows1 = np.empty((_N // 4, _N), x.dtype)
+    rows2 = np.empty((_N // 4, _N), x.dtype)
+    rows3 = np.empty((_N // 4, _N), x.dtype)
     for n in range(batch):
         for h in range(heads):
-            s = state[n, h]
+            for q in range(_N // 4):
+                for c in range(_N):
+                    rows0[q, c] = state[n, h, 4 * q, c]
+                    rows1[q, c] = state[n, h, 4 * q + 1, c]
+                    rows2[q, c] = state[n, h, 4 * q + 2, c]
+                    rows3[q, c] = state[n, h, 4 * q + 3, c]
             for step in range(length):
                 t = length - 1 - step if backwards else step
                 xt = x[n, t, h]
@@ -118,31 +129,37 @@ def _scan(
                 wt = w[n, t, h]
                 for c in range(_N):
                     acc[c] = 0
-                for q in range(0, _N, 4):
-                    x0, x1, x2, x3 = xt[q], xt[q + 1], xt[q + 2], xt[q + 3]
-                    a0, a1, a2, a3 = at[q], at[q + 1], at[q + 2], at[q + 3]
+                for q in range(_N // 4):
+                    i = 4 * q
+                    x0, x1, x2, x3 = xt[i], xt[i + 1], xt[i + 2], xt[i + 3]
+                    a0, a1, a2, a3 = at[i], at[i + 1], at[i + 2], at[i + 3]
                     if decay_rows:
-                        w0, w1, w2, w3 = wt[q], wt[q + 1], wt[q + 2], wt[q + 3]
+                        w0, w1, w2, w3 = wt[i], wt[i + 1], wt[i + 2], wt[i + 3]
                         for c in range(_N):
-                            s0, s1, s2, s3 = s[q, c], s[q + 1, c], s[q + 2, c], s[q + 3, c]
-                            acc[c] += (x0 * s0 + x1 * s1) + (x2 * s2 + x3 * s3)
                             bc = bt[c]
-                            s[q, c] = w0 * s0 + a0 * bc
-                            s[q + 1, c] = w1 * s1 + a1 * bc
-                            s[q + 2, c] = w2 * s2 + a2 * bc
-                            s[q + 3, c] = w3 * s3 + a3 * bc
+                            s0, s1, s2, s3 = rows0[q, c], rows1[q, c], rows2[q, c], rows3[q, c]
+                            acc[c] += (x0 * s0 + x1 * s1) + (x2 * s2 + x3 * s3)
+                            rows0[q, c] = w0 * s0 + a0 * bc
+                            rows1[q, c] = w1 * s1 + a1 * bc
+                            rows2[q, c] = w2 * s2 + a2 * bc
+                            rows3[q, c] = w3 * s3 + a3 * bc
                     else:
                         for c in range(_N):
-                            s0, s1, s2, s3 = s[q, c], s[q + 1, c], s[q + 2, c], s[q + 3, c]
+                            bc, wc = bt[c], wt[c]
+                            s0, s1, s2, s3 = rows0[q, c], rows1[q, c], rows2[q, c], rows3[q, c]
                             acc[c] += (x0 * s0 + x1 * s1) + (x2 * s2 + x3 * s3)
-                            bc = bt[c]
-                            wc = wt[c]
-                            s[q, c] = wc * s0 + a0 * bc
-                            s[q + 1, c] = wc * s1 + a1 * bc
-                            s[q + 2, c] = wc * s2 + a2 * bc
-                            s[q + 3, c] = wc * s3 + a3 * bc
+                            rows0[q, c] = wc * s0 + a0 * bc
+                            rows1[q, c] = wc * s1 + a1 * bc
+                            rows2[q, c] = wc * s2 + a2 * bc
+                            rows3[q, c] = wc * s3 + a3 * bc
                 for c in range(_N):
                     out[n, t, h, c] = acc[c]
+            for q in range(_N // 4):
+                for c in range(_N):
+                    state[n, h, 4 * q, c] = rows0[q, c]
+                    state[n, h, 4 * q + 1, c] = rows1[q, c]
+                    state[n, h, 4 * q + 2, c] = rows2[q, c]
+                    state[n, h, 4 * q + 3, c] = rows3[q, c]
 
 
 @njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
@@ -208,11 +225,11 @@ def _array(x: Tensor) -> Any:
 
 @torch.library.custom_op("lofid::wkv_scan", mutates_args=(), device_types="cpu")
 def _wkv_scan(
-    r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: Tensor
+    r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, u: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     y = torch.empty(r.shape, dtype=torch.float32)
     final = state.detach().to(torch.float32, copy=True).contiguous()
-    r_, k_, v_, w_ = _array(r), _array(k), _array(v), _array(w)
+    r_, k_, v_, w_ = _array(r), _array(k), _array(v), _array(log_decay.exp())
     _scan(y.numpy(), r_, k_, v_, w_, final.numpy(), True, False)
     _add_bonus(y.numpy(), r_, k_, v_, _array(u))
     return y, final
@@ -220,7 +237,7 @@ def _wkv_scan(
 
 @_wkv_scan.register_fake
 def _(
-    r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: Tensor
+    r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, u: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     return (
         torch.empty(r.shape, dtype=torch.float32),
@@ -235,13 +252,14 @@ def _wkv_scan_backward(
     r: Tensor,
     k: Tensor,
     v: Tensor,
-    w: Tensor,
+    log_decay: Tensor,
     u: Tensor,
     state: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     dr, dk, dv, dlog = (torch.empty(r.shape, dtype=torch.float32) for _ in range(4))
     du = np.zeros(u.shape, np.float64)
-    r_, k_, v_, w_, dy_ = _array(r), _array(k), _array(v), _array(w), _array(dy)
+    r_, k_, v_, dy_ = _array(r), _array(k), _array(v), _array(dy)
+    w_ = _array(log_decay.exp())
     # The state is scanned again, transposed, so that the sums over values need no lane to meet
     # another; so is its gradient, in both orders.
     transposed = _array(state.transpose(-1, -2)).copy()
@@ -273,7 +291,7 @@ def _(
     r: Tensor,
     k: Tensor,
     v: Tensor,
-    w: Tensor,
+    log_decay: Tensor,
     u: Tensor,
     state: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -286,10 +304,8 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, T
 
 
 def _backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor, ...]:
-    r, k, v, w, u, state = ctx.saved_tensors
-    dr, dk, dv, dlog, du, dstate = _wkv_scan_backward(dy, dfinal, r, k, v, w, u, state)
-    # The op takes the decay, not its logarithm: d w = d log w / w, undone by the caller's exp.
-    return dr, dk, dv, dlog / w.clamp(min=1e-30), du, dstate
+    gradients: tuple[Tensor, ...] = _wkv_scan_backward(dy, dfinal, *ctx.saved_tensors)
+    return gradients
 
 
 _wkv_scan.register_autograd(_backward, setup_context=_setup_context)
@@ -299,5 +315,5 @@ def wkv_scan(
     r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, u: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The operator as compiled scans in float32: the fastest form on one CPU thread."""
-    y, final = _wkv_scan(r, k, v, log_decay.exp(), u, state)
+    y, final = _wkv_scan(r, k, v, log_decay, u, state)
     return y, final
