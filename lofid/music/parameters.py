@@ -381,7 +381,8 @@ def find_parameter(path: str, where: str = "") -> Parameter:
     """The parameter at a path; raises :class:`LofidError` naming the nearest paths."""
     if path in PARAMETERS:
         return PARAMETERS[path]
-    same_name = [known for known in PARAMETERS if known.split(".")[-1] == path.split(".")[-1]]
+    name = path.rsplit(".", maxsplit=1)[-1]
+    same_name = [known for known, row in PARAMETERS.items() if row.name == name]
     near = same_name or get_close_matches(path, PARAMETERS, n=3, cutoff=0.5)
     place = f" ({where})" if where else ""
     advice = f"did you mean {' or '.join(near)}?" if near else f"groups are {', '.join(GROUPS)}."

@@ -28,7 +28,8 @@ class BarPlan:
     sparsest bars) over 0.5 (their median) to 1; ``melody`` likewise, where 0 means none;
     ``register`` is the wanted mean pitch of the keys (MIDI number); ``swing`` the share of an
     eighth note, in percent, that the first of its two sixteenths takes (50 is straight, 66.7 a
-    triplet); ``parts`` who plays at all; ``fill`` asks the drums for a fill.
+    triplet); ``parts`` who plays at all; ``fill`` asks the drums for a fill; ``drum_density`` is
+    the drums' own dial of density, ``drum_style`` a style of their vocabulary or None for any.
     """
 
     index: int
@@ -44,6 +45,8 @@ class BarPlan:
     swing: float
     parts: frozenset[Part]
     fill: bool = False
+    drum_density: float = 0.5
+    drum_style: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

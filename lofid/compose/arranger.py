@@ -1,0 +1,203 @@
+"""What the models do not write: bass, swing and micro-timing, transposition, the last touch.
+
+Timing belongs to the place in the loop, not to the moment: each voice's offset at each sixteenth
+is the same in every pass, as it would be in a sampler. Only the touch of repeated notes moves, by
+a few velocity steps.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lofid.compose.chance import Stream, generator
+from lofid.music.notes import (
+    DRUM_CLASS,
+    EARLIEST_START,
+    PPQ,
+    SIXTEENTH,
+    TICKS_PER_BAR,
+    DrumClass,
+    Note,
+    Part,
+)
+from lofid.music.parameters import Groove
+from lofid.music.plan import BarPlan
+from lofid.music.voicing import BASS_COMPASS
+
+EIGHTH = PPQ // 2
+TOUCH = 4
+"""Velocity steps by which a repeated note may move either way."""
+
+_STRUM_MS = 4.0
+"""Between neighbouring notes of one chord, from the lowest up."""
+
+_HATS = frozenset({DrumClass.CLOSED_HAT, DrumClass.OPEN_HAT, DrumClass.RIDE})
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPlace:
+    """A bar's place for everything that repeats with the loop: song, loop and bar in the loop."""
+
+    song: int
+    loop: int
+    slot: int
+
+    @property
+    def number(self) -> int:
+        """One number for the place."""
+        return (self.song * 2 + self.loop) * 16 + self.slot
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the players wrote for a bar, in the home key and on the straight grid."""
+
+    comping: tuple[Note, ...] = ()
+    melody: tuple[Note, ...] = ()
+    drums: tuple[Note, ...] = ()
+
+
+def arrange(
+    plan: BarPlan, groove: Groove, seed: int, place: LoopPlace, written: Written
+) -> dict[Part, tuple[Note, ...]]:
+    """The notes of a bar as they sound, for every part of the plan that has any."""
+    shift = plan.key.transposition
+    bass = bass_line(plan, seed, place, written.drums) if Part.BASS in plan.parts else ()
+    straight = {
+        Part.KEYS: [replace(note, pitch=note.pitch + shift) for note in written.comping],
+        Part.MELODY: [replace(note, pitch=note.pitch + shift) for note in written.melody],
+        Part.BASS: list(bass),
+        Part.DRUMS: _centred(written.drums),
+    }
+    return {
+        part: _played(notes, part, plan, groove, seed, place)
+        for part, notes in straight.items()
+        if notes and part in plan.parts
+    }
+
+
+def bass_line(
+    plan: BarPlan, seed: int, place: LoopPlace, drums: Sequence[Note]
+) -> tuple[Note, ...]:
+    """One to three notes: the root of each chord as it enters, then one more near a kick.
+
+    Pitches lie within E1-G2. The line depends on the loop's place and on the kicks, so it returns
+    with them. The added note is the root, fifth or octave.
+    """
+    rng = generator(seed, Stream.BASS, place.number)
+    length = TICKS_PER_BAR // len(plan.chords)
+    onsets = {share * length: _low(chord.root) for share, chord in enumerate(plan.chords)}
+    kicks = sorted(
+        round(hit.start / SIXTEENTH) * SIXTEENTH
+        for hit in drums
+        if DRUM_CLASS[hit.pitch] is DrumClass.KICK
+    )
+    free = [kick for kick in kicks if all(abs(kick - onset) >= EIGHTH for onset in onsets)]
+    added = int(rng.random() * (2 if len(plan.chords) == 2 else 2.99))
+    choices = free or [5 * EIGHTH, 7 * EIGHTH]
+    for _ in range(min(added, len(choices), 3 - len(onsets))):
+        onset = int(choices[int(rng.integers(len(choices)))])
+        if any(abs(onset - other) < EIGHTH for other in onsets):
+            continue
+        chord = plan.chords[onset // length]
+        root = _low(chord.root)
+        fifth = _low(chord.root + _fifth(chord.quality.intervals))
+        octave = root + 12 if root + 12 in BASS_COMPASS else root
+        onsets[onset] = (root, fifth, octave)[int(rng.choice(3, p=(0.45, 0.35, 0.2)))]
+    starts = [*sorted(onsets), TICKS_PER_BAR]
+    loudness = round(62 + 30 * plan.energy)
+    return tuple(
+        Note(
+            start,
+            onsets[start],
+            round((end - start) * 0.92),
+            loudness + (6 if start % (2 * PPQ) == 0 else 0),
+        )
+        for start, end in itertools.pairwise(starts)
+    )
+
+
+def swung(start: int, swing: float) -> int:
+    """Where a straight start lies with a swing in percent: each eighth is bent at its middle."""
+    eighth, inside = divmod(start, EIGHTH)
+    bend = EIGHTH * swing / 100
+    if inside <= SIXTEENTH:
+        return round(eighth * EIGHTH + inside * bend / SIXTEENTH)
+    rest = (inside - SIXTEENTH) * (EIGHTH - bend) / (EIGHTH - SIXTEENTH)
+    return round(eighth * EIGHTH + bend + rest)
+
+
+def _low(pitch_class: int) -> int:
+    """The pitch of a class in the lowest octave of the bass."""
+    lowest = BASS_COMPASS.start
+    return lowest + (pitch_class - lowest) % 12
+
+
+def _fifth(intervals: tuple[int, ...]) -> int:
+    return next((interval for interval in intervals if interval in (6, 7, 8)), 7)
+
+
+def _centred(hits: Sequence[Note]) -> list[Note]:
+    """Hits whose off-sixteenths have lost their common lateness: swing is the plan's to set."""
+    late = [hit.start - round(hit.start / SIXTEENTH) * SIXTEENTH for hit in hits if _is_off(hit)]
+    even = [
+        hit.start - round(hit.start / SIXTEENTH) * SIXTEENTH for hit in hits if not _is_off(hit)
+    ]
+    lateness = round(np.mean(late) - (np.mean(even) if even else 0.0)) if late else 0
+    return [replace(hit, start=hit.start - lateness) if _is_off(hit) else hit for hit in hits]
+
+
+def _is_off(note: Note) -> bool:
+    return round(note.start / SIXTEENTH) % 2 == 1
+
+
+def _played(
+    notes: Iterable[Note],
+    part: Part,
+    plan: BarPlan,
+    groove: Groove,
+    seed: int,
+    place: LoopPlace,
+) -> tuple[Note, ...]:
+    """Notes with swing, the voice's timing and touch, in order of time."""
+    ticks_per_ms = plan.tempo * PPQ / 60_000
+    timing = generator(seed, Stream.TIMING, place.number, attempt=list(Part).index(part))
+    spread = timing.normal(0.0, groove.looseness, size=(16, 3)).clip(-15, 15)
+    touch = generator(seed, Stream.TOUCH, plan.index, attempt=list(Part).index(part))
+    played: list[Note] = []
+    strum: dict[int, int] = {}
+    for note in sorted(notes):
+        step = min(max(round(note.start / SIXTEENTH), 0), 15)
+        rank = strum.get(note.start, 0)
+        strum[note.start] = rank + 1
+        delay = spread[step, _voice(part, note)]
+        delay += _delay(part, note, groove) + (_STRUM_MS * rank if part is Part.KEYS else 0.0)
+        # Micro-timing of the models' own is kept: only the sixteenth itself is swung.
+        swing = swung(step * SIXTEENTH, plan.swing) - step * SIXTEENTH
+        start = note.start + swing + round(delay * ticks_per_ms)
+        start = min(max(start, EARLIEST_START), TICKS_PER_BAR - 1)
+        velocity = note.velocity + int(touch.integers(-TOUCH, TOUCH + 1))
+        played.append(Note(start, note.pitch, note.duration, min(max(velocity, 1), 127)))
+    return tuple(sorted(played))
+
+
+def _voice(part: Part, note: Note) -> int:
+    """Kick, snare and hats have timings of their own; so has each pitched part."""
+    if part is not Part.DRUMS:
+        return 0
+    drum = DRUM_CLASS[note.pitch]
+    return 0 if drum is DrumClass.KICK else 1 if drum is DrumClass.SNARE else 2
+
+
+def _delay(part: Part, note: Note, groove: Groove) -> float:
+    """The preset's lateness of a voice in milliseconds."""
+    if part is Part.BASS:
+        return groove.bass_delay
+    if part is not Part.DRUMS:
+        return 0.0
+    drum = DRUM_CLASS[note.pitch]
+    if drum is DrumClass.SNARE:
+        return groove.snare_delay
+    return groove.hat_delay if drum in _HATS else 0.0

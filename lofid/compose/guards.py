@@ -1,0 +1,83 @@
+"""Guards against collapse: what is wrong with a bar that a model has written.
+
+Each guard names what it saw. The station answers by writing the bar again from the state before
+it; the least bad attempt is played. Guards judge notes, they never change them.
+"""
+
+from collections.abc import Sequence
+
+from lofid.compose.rules import BACKBEATS
+from lofid.music.notes import DRUM_CLASS, SIXTEENTH, TICKS_PER_BAR, DrumClass, Note
+from lofid.music.plan import BarPlan
+
+FEWEST_KEYS = 2
+MOST_KEYS = 40
+FEWEST_HITS = 3
+MOST_HITS = 30
+MOST_CYMBAL_CRASHES = 2
+FREE_STYLES = frozenset({"jazz"})
+"""Styles whose drummers need neither a kick on 1 nor a backbeat."""
+
+
+def is_on(note: Note, sixteenth: int) -> bool:
+    """Whether a note's nearest sixteenth is the given one (0-15)."""
+    return round(note.start / SIXTEENTH) == sixteenth
+
+
+def has_groove(hits: Sequence[Note]) -> bool:
+    """Whether a bar has its kick on the first beat and its snare on the second and fourth."""
+
+    def plays(drum: DrumClass, sixteenth: int) -> bool:
+        return any(DRUM_CLASS[hit.pitch] is drum and is_on(hit, sixteenth) for hit in hits)
+
+    return plays(DrumClass.KICK, 0) and all(plays(DrumClass.SNARE, at) for at in BACKBEATS)
+
+
+def drums_findings(hits: Sequence[Note], plan: BarPlan) -> list[str]:
+    """What is wrong with a bar of drums; empty if nothing is."""
+    findings = []
+    if len(hits) < FEWEST_HITS:
+        findings.append(f"silence: {len(hits)} drum hits")
+    if len(hits) > MOST_HITS:
+        findings.append(f"crowd: {len(hits)} drum hits")
+    if plan.drum_style not in FREE_STYLES and not has_groove(hits):
+        findings.append("no groove: the kick on 1 or the backbeat is missing")
+    crashes = sum(DRUM_CLASS[hit.pitch] is DrumClass.CRASH for hit in hits)
+    if crashes > MOST_CYMBAL_CRASHES:
+        findings.append(f"cymbals: {crashes} crashes")
+    return findings
+
+
+def keys_findings(comping: Sequence[Note], plan: BarPlan) -> list[str]:
+    """What is wrong with a bar of comping, pitches as they sound; empty if nothing is."""
+    findings = []
+    if len(comping) < FEWEST_KEYS:
+        findings.append(f"silence: {len(comping)} notes")
+    if len(comping) > MOST_KEYS:
+        findings.append(f"crowd: {len(comping)} notes")
+    for share, chord in enumerate(plan.chords):
+        length = TICKS_PER_BAR // len(plan.chords)
+        here = [note for note in comping if note.start // length == share]
+        if here and not {note.pitch % 12 for note in here} & chord.pitch_classes:
+            findings.append(f"off the chord: no tone of {chord.symbol}")
+    return findings
+
+
+def keys_weakness(comping: Sequence[Note], plan: BarPlan) -> float:
+    """How far a sound bar of comping is from a good one: 0 is best.
+
+    Counts tones outside the chord, a missing third or seventh, and a chord that enters late.
+    """
+    weakness = 0.0
+    length = TICKS_PER_BAR // len(plan.chords)
+    for share, chord in enumerate(plan.chords):
+        here = [note for note in comping if note.start // length == share]
+        if not here:
+            weakness += 1.0
+            continue
+        classes = {note.pitch % 12 for note in here}
+        guides = {(chord.root + step) % 12 for step in chord.quality.intervals[1:4:2]}
+        weakness += 0.5 * len(guides - classes)
+        weakness += sum(n.pitch % 12 not in chord.pitch_classes for n in here) / len(here)
+        weakness += 0.25 * (min(n.start for n in here) - share * length > SIXTEENTH)
+    return weakness

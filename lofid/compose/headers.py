@@ -1,0 +1,45 @@
+"""The plan of a bar in the players' own terms: what the headers of their bars ask for."""
+
+import numpy as np
+
+from lofid.music.plan import BarPlan
+from lofid.tokens import drums, keys
+from lofid.tokens.controls import BinnedField
+
+_MELODY_NOTES = (1.0, 4.0)
+"""Melody notes a bar at the dial's two ends: lo-fi's are sparse."""
+
+
+def dialled(dial: float, field: BinnedField) -> float:
+    """The physical value of a dial (0 to 1) on a field: its edges, evenly spaced on the dial."""
+    return float(np.interp(dial, np.linspace(0, 1, len(field.edges)), field.edges))
+
+
+def keys_header(plan: BarPlan) -> list[int]:
+    """The header tokens of a bar of keys, in the home key."""
+    shift = plan.key.transposition
+    melody = float(np.interp(plan.melody, (0, 1), _MELODY_NOTES)) if plan.melody else 0.0
+    return keys.encode_header(
+        keys.KeysHeader(
+            tempo=plan.tempo,
+            style=None,
+            chords=tuple(chord.transposed(-shift) for chord in plan.chords),
+            density=dialled(plan.density, keys.DENSITY),
+            energy=dialled(plan.energy, keys.ENERGY),
+            register=plan.register - shift,
+            melody=melody,
+        )
+    )
+
+
+def drums_header(plan: BarPlan) -> list[int]:
+    """The header tokens of a bar of drums."""
+    return drums.encode_header(
+        drums.DrumsHeader(
+            tempo=plan.tempo,
+            style=plan.drum_style,
+            density=dialled(plan.drum_density, drums.DENSITY),
+            energy=dialled(plan.energy, drums.ENERGY),
+            fill=plan.fill,
+        )
+    )

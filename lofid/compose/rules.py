@@ -1,0 +1,221 @@
+"""What a bar's plan allows and favours, token by token, beyond the grammar.
+
+The models know their data; the rules hold them to the plan: the chord scale, the register, room
+for the melody, a backbeat. A rule is a bias on the logits: ``-inf`` forbids, a finite number makes
+a token less or more likely. Rules follow the bar as it is written, so they are used once.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lofid.music.notes import SIXTEENTH, TICKS_PER_BAR, DrumClass, Part
+from lofid.music.plan import BarPlan
+from lofid.music.voicing import comping_pitches, is_cluster, melody_pitches
+from lofid.tokens import drums, keys
+from lofid.tokens.grammar import Phase
+
+FORBIDDEN = -np.inf
+BACKBEATS = (4, 12)
+"""Sixteenths of the second and fourth beat."""
+
+_FOREIGN_TO_CHORD = -1.2
+"""Scale tones outside the chord are this much less likely (a factor of 3.3)."""
+
+_NOTES_AT_ONCE = 5
+_MELODY_ONSETS = 4
+_RARE_OUTSIDE_FILLS: dict[DrumClass, float] = {
+    DrumClass.CRASH: -3.0,
+    DrumClass.LOW_TOM: -2.0,
+    DrumClass.MID_TOM: -2.0,
+    DrumClass.HIGH_TOM: -2.0,
+}
+
+
+class Rules(Protocol):
+    """The rules of one bar while it is written."""
+
+    def bias(self, phase: Phase) -> NDArray[np.float64]:
+        """What to add to the logits [vocabulary] of the next token."""
+        ...
+
+    def advance(self, token: int) -> None:
+        """Take note of a token that was written."""
+        ...
+
+
+def _set(bias: NDArray[np.float64], tokens: range, value: float) -> None:
+    bias[tokens.start : tokens.stop] = value
+
+
+_POSITIONS = keys.VOCABULARY.block("position")
+_PITCHES = range(keys.COMPING_TOKENS.start, keys.LEAD_TOKENS.stop)
+
+
+class KeysRules:
+    """Chord scale, register, voicing; sixteenths only, since swing is the arranger's.
+
+    ``over`` gives a bar's event tokens whose comping is to be kept note for note while a melody
+    is written above it.
+    """
+
+    def __init__(self, plan: BarPlan, over: Sequence[int] | None = None) -> None:
+        self._plan = plan
+        self._over = None if over is None else _comping_events(over)
+        self._static = [self._pitch_bias(share) for share in range(len(plan.chords))]
+        self._position = 0
+        self._last_pitch = 0
+        self._comping_here: list[int] = []
+        self._lead_here = False
+        self._leads = 0
+
+    def _pitch_bias(self, share: int) -> NDArray[np.float64]:
+        """The bias during one of the bar's chords, whatever was written before."""
+        plan = self._plan
+        chord, shift = plan.chords[share], plan.key.transposition
+        bias = np.zeros(len(keys.VOCABULARY))
+        for position in range(keys.POSITIONS):
+            if position * keys.POSITION_TICKS % SIXTEENTH:
+                bias[_POSITIONS[position]] = FORBIDDEN
+        _set(bias, keys.COMPING_TOKENS, FORBIDDEN)
+        _set(bias, keys.LEAD_TOKENS, FORBIDDEN)
+        for compass, block, pitches in (
+            (
+                keys.COMPING,
+                keys.COMPING_TOKENS,
+                comping_pitches(chord, plan.key, bass_plays=Part.BASS in plan.parts),
+            ),
+            (keys.MELODY, keys.LEAD_TOKENS, melody_pitches(chord, plan.key)),
+        ):
+            if block is keys.LEAD_TOKENS and plan.melody == 0:
+                continue
+            for pitch in pitches:
+                home = pitch - shift
+                if home in compass:
+                    foreign = pitch % 12 not in chord.pitch_classes
+                    bias[block[home - compass.start]] = _FOREIGN_TO_CHORD if foreign else 0.0
+        return bias
+
+    def bias(self, phase: Phase) -> NDArray[np.float64]:
+        """What to add to the logits of the next token."""
+        share = self._position * keys.POSITION_TICKS * len(self._static) // TICKS_PER_BAR
+        bias = self._static[share].copy()
+        leads = keys.LEAD_TOKENS
+        if self._lead_here or self._leads >= _MELODY_ONSETS:
+            _set(bias, leads, FORBIDDEN)
+        elif self._comping_here:  # the melody stays above the chord it sounds with
+            top = self._comping_here[-1] + 3 - keys.MELODY.start
+            _set(bias, leads[: max(top, 0)], FORBIDDEN)
+        if self._over is not None:
+            self._keep_comping(bias, phase)
+        elif self._comping_here:
+            last = self._comping_here[-1]
+            shift = self._plan.key.transposition
+            if len(self._comping_here) >= _NOTES_AT_ONCE:
+                _set(bias, keys.COMPING_TOKENS, FORBIDDEN)
+            elif is_cluster(last + shift, last + 1 + shift) and last + 1 in keys.COMPING:
+                bias[keys.COMPING_TOKENS[last + 1 - keys.COMPING.start]] = FORBIDDEN
+        return bias
+
+    def advance(self, token: int) -> None:
+        """Take note of a token that was written."""
+        if token in _POSITIONS:
+            self._position = token - _POSITIONS.start
+            self._comping_here = []
+            self._lead_here = False
+        elif token in keys.COMPING_TOKENS:
+            self._comping_here.append(token - keys.COMPING_TOKENS.start + keys.COMPING.start)
+            self._last_pitch = token
+        elif token in keys.LEAD_TOKENS:
+            self._lead_here = True
+            self._leads += 1
+            self._last_pitch = token
+        elif self._over and self._last_pitch == self._over[0][1]:
+            self._over.pop(0)  # its length has been written
+
+    def _keep_comping(self, bias: NDArray[np.float64], phase: Phase) -> None:
+        """Allow the next note of the kept comping, or a melody note before it; nothing else."""
+        assert self._over is not None
+        following = self._over[0] if self._over else None
+        _set(bias, keys.COMPING_TOKENS, FORBIDDEN)
+        if phase is Phase.PITCH:
+            if following and self._last_pitch == following[1]:
+                bias[:] = FORBIDDEN
+                bias[following[2]] = 0.0
+        elif following:
+            bias[keys.GRAMMAR.end] = FORBIDDEN
+            due = phase in (Phase.POSITION, Phase.NOTE) and following[0] == self._position
+            if due and not self._lead_here:
+                bias[:] = FORBIDDEN
+                bias[following[1]] = 0.0
+            else:
+                _set(bias, _POSITIONS[following[0] + 1 :], FORBIDDEN)
+        if phase in (Phase.OPEN, Phase.NOTE) and self._leads >= _MELODY_ONSETS:
+            # No melody note is left: only positions where comping follows.
+            kept = following[0] if following else None
+            for position in range(keys.POSITIONS):
+                if position != kept:
+                    bias[_POSITIONS[position]] = FORBIDDEN
+
+
+def _comping_events(tokens: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Position, pitch token and length token of each comping note."""
+    events: list[tuple[int, int, int]] = []
+    position = 0
+    for token, following in itertools.pairwise(tokens):
+        if token in _POSITIONS:
+            position = token - _POSITIONS.start
+        elif token in keys.COMPING_TOKENS:
+            events.append((position, token, following))
+    return events
+
+
+class DrumsRules:
+    """Cymbal crashes and toms are for fills; ``backbeat`` insists on a groove.
+
+    With ``backbeat`` the bar has its kick on the first beat and its snare on the second and fourth
+    whatever the model would rather do.
+    """
+
+    def __init__(self, plan: BarPlan, *, backbeat: bool) -> None:
+        self._static = np.zeros(len(drums.VOCABULARY))
+        self._positions = drums.VOCABULARY.block("position")
+        self._due = [(0, DrumClass.KICK)] if backbeat else []
+        self._due += [(at, DrumClass.SNARE) for at in BACKBEATS] if backbeat else []
+        self._position = -1
+        for drum, penalty in _RARE_OUTSIDE_FILLS.items():
+            _set(self._static, _hits(drum), penalty if not plan.fill else penalty / 3)
+
+    def bias(self, phase: Phase) -> NDArray[np.float64]:
+        """What to add to the logits of the next token."""
+        bias = self._static.copy()
+        if self._due:
+            at, drum = self._due[0]
+            bias[drums.GRAMMAR.end] = FORBIDDEN
+            if at == self._position:
+                # Hits at one position rise through the classes: nothing beyond the one that is due.
+                beyond = range(_hits(drum).stop, drums.HIT_TOKENS.stop)
+                _set(bias, beyond, FORBIDDEN)
+                _set(bias, self._positions, FORBIDDEN)
+            else:
+                _set(bias, self._positions[at + 1 :], FORBIDDEN)
+        return bias
+
+    def advance(self, token: int) -> None:
+        """Take note of a token that was written."""
+        if token in self._positions:
+            self._position = token - self._positions.start
+        elif token in drums.HIT_TOKENS and self._due:
+            at, drum = self._due[0]
+            if at == self._position and drums.hit_class(token) is drum:
+                self._due.pop(0)
+
+
+def _hits(drum: DrumClass) -> range:
+    """The hit tokens of a drum class."""
+    width = drums.OFFSETS * drums.VELOCITIES
+    start = drums.HIT_TOKENS.start + drum * width
+    return range(start, start + width)

@@ -1,0 +1,336 @@
+"""The station: one endless stream of bars.
+
+A step is a pure function: (session state, settings) to (bar, session state). The session state
+holds all that later bars depend on, as values: both models' states, the place in the form and the
+song's loop material. Randomness is looked up by seed and bar number, so it needs no state.
+
+How loops return. The first time a loop is played the models write it; its tokens are kept, and
+the models' states at the end of that pass. A later pass plays the kept tokens again, and the
+models hear them, so that their memory is of what was really played. A few bars of each pass are
+written anew from that memory (how many is ``form.variation``), and these are not kept: the loop
+stays what it was. A melody is written above the kept chords, which stay note for note, and then
+returns like the rest. When a loop comes back after another section, both models get back the
+states that they had at the end of its first pass.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TypeVar
+
+from lofid.compose.arranger import LoopPlace, Written, arrange
+from lofid.compose.chance import Stream, generator
+from lofid.compose.form import LoopName, Place, Song, compose_song, locate, plan_bar
+from lofid.compose.guards import drums_findings, keys_findings, keys_weakness
+from lofid.compose.headers import dialled, drums_header, keys_header
+from lofid.compose.player import Player
+from lofid.compose.rules import DrumsRules, KeysRules
+from lofid.music.notes import Note, Part
+from lofid.music.parameters import Settings
+from lofid.music.plan import Bar, BarPlan
+from lofid.rwkv.state import State
+from lofid.tokens import drums, keys
+
+_Item = TypeVar("_Item")
+
+Tokens = tuple[int, ...]
+
+FIRST_GROOVES = 5
+"""How many first bars of drums compete at the start of a song: the model keeps to its first."""
+
+CANDIDATES = 3
+"""How many attempts a bar of a loop's first pass gets; the best one is kept."""
+
+MOST_REPEATS = 6
+"""Passes after which a bar of a loop is certainly varied."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopMemory:
+    """What is kept of a loop: for each of its bars the event tokens, and the states after it.
+
+    ``comping`` and ``drums`` are the bars of the first pass, ``lead`` the same comping with the
+    melody that was written above it; None where nothing is kept yet. ``repeats`` counts for each
+    bar how often in a row the kept drums and comping have been played unchanged.
+    """
+
+    comping: tuple[Tokens | None, ...]
+    lead: tuple[Tokens | None, ...]
+    drums: tuple[Tokens | None, ...]
+    repeats: tuple[int, ...]
+    keys_state: State | None = None
+    drums_state: State | None = None
+
+    @classmethod
+    def empty(cls, bars: int) -> "LoopMemory":
+        """Of a loop that was never played."""
+        nothing = (None,) * bars
+        return cls(nothing, nothing, nothing, (0,) * bars)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """Everything needed to go on exactly.
+
+    ``index`` counts the station's bars, ``bar`` the song's. States in here are never changed in
+    place: a step copies what it advances.
+    """
+
+    seed: int
+    index: int
+    song: Song
+    bar: int
+    keys: State
+    drums: State
+    loops: MappingProxyType[LoopName, LoopMemory] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Take:
+    """One player's bar: its tokens, the state after it, and what the guards still hold against."""
+
+    tokens: Tokens
+    state: State
+    findings: tuple[str, ...] = ()
+
+
+class Station:
+    """Writes bars with two players; holds no musical state of its own.
+
+    One thread at a time may use a station. The players of keys and drums must have engines of
+    their own: they run in parallel. Use it as a context manager, or :meth:`close` it.
+    """
+
+    def __init__(self, settings: Settings, seed: int, keys: Player, drums: Player) -> None:
+        self.settings = settings
+        self.seed = seed
+        self._keys = keys
+        self._drums = drums
+        self._second_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drums")
+
+    def __enter__(self) -> "Station":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the second thread."""
+        self._second_thread.shutdown()
+
+    def opening(self) -> SessionState:
+        """The state before the first bar."""
+        song = compose_song(self.settings, self.seed, 0, None)
+        return SessionState(
+            self.seed, 0, song, 0, self._keys.initial_state(), self._drums.initial_state()
+        )
+
+    def bars(self) -> Iterator[Bar]:
+        """All bars from the first, without end."""
+        state = self.opening()
+        while True:
+            bar, state = self.step(state)
+            yield bar
+
+    def step(self, state: SessionState) -> tuple[Bar, SessionState]:
+        """Write the next bar. ``state`` stays as it was and may be used again."""
+        place = locate(state.song, state.bar)
+        plan = plan_bar(self.settings, state.seed, state.song, place, state.index)
+        name = place.stretch.loop
+        memory = state.loops.get(name) or LoopMemory.empty(place.loop_bars)
+        if place.opens_stretch:
+            # A loop that comes back is taken up as the players knew it.
+            state = replace(
+                state,
+                keys=memory.keys_state or state.keys,
+                drums=memory.drums_state or state.drums,
+            )
+        vary = _Variation.drawn(self.settings, state.seed, state.index, place, memory)
+        drums_later = self._second_thread.submit(
+            self._write_drums, state, plan, place, memory, vary
+        )
+        keys_result = self._write_keys(state, plan, place, memory, vary)
+        drums_result = drums_later.result()
+        notes = Written()
+        slot = place.slot
+        repeats = memory.repeats[slot] + 1
+        if vary.keys or vary.drums:
+            repeats = 0
+        memory = replace(memory, repeats=_with(memory.repeats, slot, repeats))
+        if keys_result:
+            take, kept = keys_result
+            heard = keys.decode_notes(take.tokens)
+            notes = replace(notes, comping=heard.comping, melody=heard.melody)
+            memory = replace(
+                memory, comping=kept.comping, lead=kept.lead, keys_state=kept.keys_state
+            )
+            state = replace(state, keys=take.state)
+        if drums_result:
+            take, kept = drums_result
+            notes = replace(notes, drums=drums.decode_notes(take.tokens))
+            memory = replace(memory, drums=kept.drums, drums_state=kept.drums_state)
+            state = replace(state, drums=take.state)
+        loop_place = LoopPlace(state.song.number, list(LoopName).index(name), slot)
+        bar = Bar(
+            plan,
+            MappingProxyType(arrange(plan, self.settings.groove, state.seed, loop_place, notes)),
+        )
+        return bar, self._after(replace(state, loops=_put(state.loops, name, memory)))
+
+    def _after(self, state: SessionState) -> SessionState:
+        """The state at the next bar; a new song begins from silence in the players' memory."""
+        if state.bar + 1 < state.song.bars:
+            return replace(state, index=state.index + 1, bar=state.bar + 1)
+        following = compose_song(self.settings, state.seed, state.song.number + 1, state.song.key)
+        return SessionState(
+            state.seed,
+            state.index + 1,
+            following,
+            0,
+            self._keys.initial_state(),
+            self._drums.initial_state(),
+        )
+
+    def _write_keys(
+        self,
+        state: SessionState,
+        plan: BarPlan,
+        place: Place,
+        memory: LoopMemory,
+        vary: "_Variation",
+    ) -> tuple[_Take, LoopMemory] | None:
+        """The bar of keys and what is kept of it; None where the keys are silent."""
+        if not plan.parts & {Part.KEYS, Part.MELODY}:
+            return None
+        slot = place.slot
+        header = keys_header(plan)
+        kept = memory.comping[slot]
+        take: _Take | None = None
+        if kept is None or vary.keys:
+            plain = replace(plan, melody=0.0)
+            take = self._best_keys(state, plain, keys_header(plain))
+            if kept is None:
+                memory = replace(memory, comping=_with(memory.comping, slot, take.tokens))
+        comping = take.tokens if take else kept
+        assert comping is not None
+        if plan.melody:
+            lead = memory.lead[slot]
+            if lead is None or vary.keys or vary.melody:
+                own = state.keys.copy()
+                rng = generator(state.seed, Stream.KEYS, state.index, attempt=100)
+                lead = self._keys.write(header, KeysRules(plan, over=comping), own, rng)
+                take = _Take(lead, own)
+                if memory.lead[slot] is None and not vary.keys:
+                    memory = replace(memory, lead=_with(memory.lead, slot, lead))
+            else:
+                take = None
+            comping = lead
+        if take is None:
+            own = state.keys.copy()
+            self._keys.hear(header, comping, own)
+            take = _Take(comping, own)
+        if place.closes_loop and memory.keys_state is None:
+            memory = replace(memory, keys_state=take.state)
+        return take, memory
+
+    def _best_keys(self, state: SessionState, plan: BarPlan, header: list[int]) -> _Take:
+        """The best of a few attempts at a bar of comping from the same state."""
+        shift = plan.key.transposition
+        takes: list[tuple[tuple[int, float], int, _Take]] = []
+        for attempt in range(CANDIDATES):
+            own = state.keys.copy()
+            rng = generator(state.seed, Stream.KEYS, state.index, attempt)
+            tokens = self._keys.write(header, KeysRules(plan), own, rng)
+            comping = [_moved(note, shift) for note in keys.decode_notes(tokens).comping]
+            findings = tuple(keys_findings(comping, plan))
+            rank = (len(findings), keys_weakness(comping, plan))
+            takes.append((rank, attempt, _Take(tokens, own, findings)))
+        return min(takes, key=lambda take: take[:2])[2]
+
+    def _write_drums(
+        self,
+        state: SessionState,
+        plan: BarPlan,
+        place: Place,
+        memory: LoopMemory,
+        vary: "_Variation",
+    ) -> tuple[_Take, LoopMemory] | None:
+        """The bar of drums and what is kept of it; None where the drums are silent."""
+        if Part.DRUMS not in plan.parts:
+            return None
+        slot = place.slot
+        header = drums_header(plan)
+        kept = memory.drums[slot]
+        if kept is None or plan.fill or vary.drums:
+            opens = all(bar is None for loop in state.loops.values() for bar in loop.drums)
+            take = self._best_drums(state, plan, header, FIRST_GROOVES if opens else CANDIDATES)
+            if kept is None and not plan.fill:
+                memory = replace(memory, drums=_with(memory.drums, slot, take.tokens))
+        else:
+            own = state.drums.copy()
+            self._drums.hear(header, kept, own)
+            take = _Take(kept, own)
+        if place.closes_loop and memory.drums_state is None:
+            memory = replace(memory, drums_state=take.state)
+        return take, memory
+
+    def _best_drums(
+        self, state: SessionState, plan: BarPlan, header: list[int], attempts: int
+    ) -> _Take:
+        """The first bar of drums that the guards pass; the last attempt insists on a backbeat."""
+        wanted = dialled(plan.drum_density, drums.DENSITY)
+        takes: list[tuple[tuple[int, float], int, _Take]] = []
+        for attempt in range(attempts + 1):
+            own = state.drums.copy()
+            rng = generator(state.seed, Stream.DRUMS, state.index, attempt)
+            insist = attempt == attempts and bool(takes[0][2].findings)
+            tokens = self._drums.write(header, DrumsRules(plan, backbeat=insist), own, rng)
+            hits = drums.decode_notes(tokens)
+            findings = tuple(drums_findings(hits, plan))
+            rank = (len(findings), abs(len(hits) - wanted))
+            takes.append((rank, attempt, _Take(tokens, own, findings)))
+            passed = sum(not take[2].findings for take in takes)
+            if passed and (attempts != FIRST_GROOVES or attempt + 1 >= attempts):
+                break
+        return min(takes, key=lambda take: take[:2])[2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Variation:
+    """Which players write this bar of a returning loop anew."""
+
+    keys: bool
+    melody: bool
+    drums: bool
+
+    @classmethod
+    def drawn(
+        cls, settings: Settings, seed: int, index: int, place: Place, memory: LoopMemory
+    ) -> "_Variation":
+        """Drawn for one bar: the last bar of a loop is varied most, the first never by chance."""
+        amount = settings.form.variation
+        share = 0.0 if place.slot == 0 else amount if place.closes_loop else amount / 4
+        due = memory.repeats[place.slot] >= MOST_REPEATS
+        chance = generator(seed, Stream.VARIATION, index).random(3)
+        return cls(
+            keys=bool(chance[0] < share / 2),
+            melody=bool(chance[1] < share),
+            drums=bool(chance[2] < share) or due,
+        )
+
+
+def _with(items: tuple[_Item, ...], index: int, item: _Item) -> tuple[_Item, ...]:
+    return (*items[:index], item, *items[index + 1 :])
+
+
+def _put(
+    loops: MappingProxyType[LoopName, LoopMemory], name: LoopName, memory: LoopMemory
+) -> MappingProxyType[LoopName, LoopMemory]:
+    return MappingProxyType({**loops, name: memory})
+
+
+def _moved(note: Note, semitones: int) -> Note:
+    return replace(note, pitch=note.pitch + semitones)

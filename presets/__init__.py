@@ -1,0 +1,1 @@
+"""The presets that come with lofid, one TOML file each."""
