@@ -1,0 +1,193 @@
+"""The CPU engine: packs a model for the compiled kernels and runs it on the caller's thread.
+
+Knows the official tensor names and the layout that ``_cpu_kernels`` reads; nothing of music.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lofid.rwkv import _cpu_kernels as kernels
+from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.state import State
+from lofid.rwkv.weights import check_tensors
+
+Storage = Literal["fp32", "bf16", "int8"]
+"""How an engine keeps its matrices; everything else is float32."""
+
+STORAGES: Final[tuple[Storage, ...]] = get_args(Storage)
+
+_DTYPES: Final[Mapping[Storage, type[np.generic]]] = {
+    "fp32": np.float32,
+    "bf16": np.uint32,
+    "int8": np.int8,
+}
+
+_Floats = NDArray[np.float32]
+_LINE = 64  # bytes of a cache line
+
+
+class CpuEngine:
+    """An RWKV-6 on one CPU thread; see :class:`lofid.rwkv.engine.Engine` for the contract.
+
+    ``tensors`` are float32 under their official names; they are copied. ``storage`` is how
+    matrices are kept: ``bf16`` loses least for its speed and is the default, ``int8`` halves the
+    memory read per token once more, ``fp32`` is exact. Raises
+    :class:`~lofid.errors.LofidError` for tensors that are missing, unknown or of a wrong shape.
+    """
+
+    def __init__(
+        self, config: RwkvConfig, tensors: Mapping[str, _Floats], storage: Storage = "bf16"
+    ) -> None:
+        check_tensors(config, tensors, "the model")
+        self.name = f"cpu-{storage}"
+        self._config = config
+        layers, width = config.layers, config.width
+        self._ranks = (config.mix_rank, config.decay_rank)
+
+        self._embedding = _layer_norm(
+            tensors["emb.weight"], tensors["blocks.0.ln0.weight"], tensors["blocks.0.ln0.bias"]
+        )
+        self._vectors = np.empty((layers, len(kernels.VECTORS), width), np.float32)
+        for layer in range(layers):
+            for row, name in enumerate(kernels.VECTORS):
+                self._vectors[layer, row] = tensors[f"blocks.{layer}.{name}"].reshape(-1)
+        self._matrices = _stacked(
+            [
+                [_panels(matrix, storage) for matrix in _in_order_of_use(tensors, layer)]
+                for layer in range(layers)
+            ],
+            storage,
+        )
+        self._final = np.stack((tensors["ln_out.weight"], tensors["ln_out.bias"]))
+        self._head = _stacked([[_panels(tensors["head.weight"], storage)]], storage)[0]
+
+        widest = max(width, config.hidden, 5 * config.mix_rank, config.decay_rank)
+        self._scratch = _aligned((kernels.SCRATCH_ROWS, _filled(widest)), np.float32)
+        self._logits = _aligned((_filled(config.vocabulary),), np.float32)
+        self._token = np.zeros(1, np.int64)
+
+    @property
+    def config(self) -> RwkvConfig:
+        """The shape of the model."""
+        return self._config
+
+    def forward(self, tokens: Sequence[int], state: State) -> _Floats:
+        """Advance ``state`` in place over ``tokens``; the logits after the last.
+
+        Raises ValueError for no token, an id outside the vocabulary, or a state of another model.
+        """
+        if len(tokens) == 1:
+            ids = self._token
+            ids[0] = tokens[0]
+            lowest = highest = tokens[0]
+        else:
+            ids = np.asarray(tokens, np.int64)
+            lowest, highest = min(tokens), max(tokens)
+        config = self._config
+        if lowest < 0 or highest >= config.vocabulary:
+            raise ValueError(f"token ids must lie in 0..{config.vocabulary - 1}")
+        shape = (config.layers, config.width)
+        if (
+            state.wkv.shape[:2] != (config.layers, config.heads)
+            or state.att_shift.shape != shape
+            or state.ffn_shift.shape != shape
+        ):
+            raise ValueError("the state belongs to a model of another shape")
+        kernels.advance(
+            ids,
+            self._embedding,
+            self._vectors,
+            self._matrices,
+            self._final,
+            self._head,
+            self._ranks,
+            config.hidden,
+            state.att_shift,
+            state.ffn_shift,
+            state.wkv,
+            self._scratch,
+            self._logits,
+        )
+        return self._logits[: config.vocabulary]
+
+
+def _in_order_of_use(tensors: Mapping[str, _Floats], layer: int) -> list[_Floats]:
+    """The matrices [outputs, inputs] of one layer in the order in which a token meets them."""
+    att, ffn = f"blocks.{layer}.att.", f"blocks.{layer}.ffn."
+    mix_w, mix_k, mix_v, mix_r, mix_g = (low.T for low in tensors[att + "time_maa_w2"])
+    return [
+        tensors[att + "time_maa_w1"].T,
+        mix_w,
+        tensors[att + "time_decay_w1"].T,
+        tensors[att + "time_decay_w2"].T,
+        mix_k,
+        tensors[att + "key.weight"],
+        mix_v,
+        tensors[att + "value.weight"],
+        mix_r,
+        tensors[att + "receptance.weight"],
+        mix_g,
+        tensors[att + "gate.weight"],
+        tensors[att + "output.weight"],
+        tensors[ffn + "receptance.weight"],
+        tensors[ffn + "key.weight"],
+        tensors[ffn + "value.weight"],
+    ]
+
+
+def _panels(matrix: _Floats, storage: Storage) -> NDArray[np.uint8]:
+    """``matrix`` [outputs, inputs] as the bytes of its panels."""
+    outputs, inputs = matrix.shape
+    filled = np.zeros((_filled(outputs), inputs), np.float32)
+    filled[:outputs] = matrix
+    panels = filled.reshape(-1, kernels.PANEL, inputs)
+    if storage == "fp32":
+        return _bytes(panels.transpose(0, 2, 1))
+    if storage == "bf16":
+        bits = panels.transpose(0, 2, 1).reshape(-1, inputs // 2, 2, kernels.PANEL).view(np.uint32)
+        # Round half to even, then keep the upper half.
+        half = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        return _bytes(half[:, :, 0] | (half[:, :, 1] << 16))
+    scale = np.abs(panels).max(2, keepdims=True) / 127
+    steps = np.rint(panels / np.where(scale > 0, scale, 1)).astype(np.int8).transpose(0, 2, 1)
+    count = len(panels)
+    return np.concatenate(
+        (_bytes(scale).reshape(count, -1), _bytes(steps).reshape(count, -1)), 1
+    ).reshape(-1)
+
+
+def _stacked(layers: list[list[NDArray[np.uint8]]], storage: Storage) -> NDArray[np.generic]:
+    """One row a layer, its matrices end to end, in the dtype by which the kernels know them."""
+    dtype = _DTYPES[storage]
+    rows = np.stack([np.concatenate(matrices) for matrices in layers]).view(dtype)
+    stacked = _aligned(rows.shape, dtype)
+    stacked[:] = rows
+    return stacked
+
+
+def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """Zeros that begin on a cache line: a vector load across two lines takes twice as long."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    buffer = np.zeros(size + _LINE, np.uint8)
+    start = -buffer.ctypes.data % _LINE
+    return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def _filled(outputs: int) -> int:
+    """``outputs`` up to a multiple of a panel."""
+    return -(-outputs // kernels.PANEL) * kernels.PANEL
+
+
+def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _layer_norm(x: _Floats, weight: _Floats, bias: _Floats) -> _Floats:
+    """Over the last axis; the kernels' own is for one token."""
+    centred = x - x.mean(-1, keepdims=True)
+    scale = 1 / np.sqrt((centred**2).mean(-1, keepdims=True) + np.float32(1e-5))
+    return np.ascontiguousarray(centred * scale * weight + bias, np.float32)

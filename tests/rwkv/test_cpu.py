@@ -1,0 +1,209 @@
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lofid.errors import LofidError
+from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.cpu import STORAGES, CpuEngine, Storage
+from lofid.rwkv.engine import Engine
+from lofid.rwkv.state import State
+from lofid.rwkv.weights import Tensors, tensor_shapes
+
+Floats = NDArray[np.float32]
+
+SHAPES = [
+    RwkvConfig(layers=1, width=64, vocabulary=1),
+    RwkvConfig(layers=3, width=128, vocabulary=531),
+    RwkvConfig(layers=2, width=192, vocabulary=65, mix_rank=16, decay_rank=24),
+    RwkvConfig(layers=6, width=256, vocabulary=723),
+]
+
+
+def random_tensors(config: RwkvConfig, seed: int = 0) -> Tensors:
+    """Spread as the official recipe and training leave them; no tensor without effect."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in tensor_shapes(config).items():
+        kind = name.rpartition("att.")[2]
+        noise = rng.standard_normal(shape, dtype=np.float32)
+        if kind == "time_decay":
+            tensor = np.linspace(-6, -1, config.width, dtype=np.float32) + 0.2 * noise
+        elif ".time_maa_" in name and len(shape) == 3 and shape[0] == 1:
+            tensor = rng.uniform(0, 1, shape)
+        elif kind == "time_faaaa":
+            tensor = 0.5 * noise
+        elif len(shape) == 1:
+            tensor = 0.1 * noise + name.endswith("weight")
+        elif name == "emb.weight":
+            tensor = noise
+        else:
+            tensor = noise / np.sqrt(config.width)
+        tensors[name] = tensor.astype(np.float32).reshape(shape)
+    return tensors
+
+
+def random_tokens(config: RwkvConfig, count: int) -> list[int]:
+    rng = np.random.default_rng(7)
+    return [int(token) for token in rng.integers(config.vocabulary, size=count)]
+
+
+def logits_one_by_one(engine: Engine, tokens: list[int], state: State) -> Floats:
+    return np.stack([engine.forward([token], state).copy() for token in tokens])
+
+
+def package_model(config: RwkvConfig, tensors: Tensors, folder: Path) -> Any:
+    os.environ["RWKV_V7_ON"] = "0"
+    os.environ["RWKV_JIT_ON"] = "0"
+    package = pytest.importorskip("rwkv.model")
+    copies = {name: torch.from_numpy(tensor.copy()) for name, tensor in tensors.items()}
+    torch.save(copies, folder / "model.pth")
+    return package.RWKV(model=str(folder / "model"), strategy="cpu fp32", verbose=False)
+
+
+def divergence(expected: Floats, found: Floats) -> float:
+    """Kullback-Leibler divergence in nats a token, mean over tokens."""
+    p, q = (torch.from_numpy(x).double().log_softmax(-1) for x in (expected, found))
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_fp32_logits_and_state_match_the_rwkv_package(config: RwkvConfig, tmp_path: Path) -> None:
+    tensors = random_tensors(config)
+    other = package_model(config, tensors, tmp_path)
+    engine, state = CpuEngine(config, tensors, "fp32"), State.zero(config)
+    other_state: Any = None
+    for token in random_tokens(config, 80):
+        logits = engine.forward([token], state)
+        assert logits.shape == (config.vocabulary,)
+        expected, other_state = other.forward([token], other_state)
+        np.testing.assert_allclose(logits, expected.numpy(), rtol=0, atol=1e-4)
+    for layer in range(config.layers):
+        att, wkv, ffn = (part.numpy() for part in other_state[3 * layer : 3 * layer + 3])
+        np.testing.assert_allclose(state.att_shift[layer], att, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(state.ffn_shift[layer], ffn, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(state.wkv[layer], wkv, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_smaller_storage_stays_close(storage: Storage) -> None:
+    config = SHAPES[-1]
+    tensors, tokens = random_tensors(config), random_tokens(config, 64)
+    exact = logits_one_by_one(CpuEngine(config, tensors, "fp32"), tokens, State.zero(config))
+    found = logits_one_by_one(CpuEngine(config, tensors, storage), tokens, State.zero(config))
+    assert divergence(exact, found) < 1e-3
+    assert np.abs(exact).max() > 1  # or closeness would say nothing
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_many_tokens_in_one_call_equal_one_by_one(storage: Storage) -> None:
+    config = SHAPES[1]
+    engine, tokens = CpuEngine(config, random_tensors(config), storage), random_tokens(config, 50)
+    single, block = State.zero(config), State.zero(config)
+    expected = logits_one_by_one(engine, tokens, single)[-1]
+    np.testing.assert_array_equal(engine.forward(tokens, block), expected)
+    np.testing.assert_array_equal(block.wkv, single.wkv)
+    np.testing.assert_array_equal(block.att_shift, single.att_shift)
+    np.testing.assert_array_equal(block.ffn_shift, single.ffn_shift)
+
+
+def test_a_copied_state_is_a_moment_to_return_to() -> None:
+    config = SHAPES[1]
+    engine, tokens = CpuEngine(config, random_tensors(config)), random_tokens(config, 30)
+    state = State.zero(config)
+    engine.forward(tokens, state)
+    kept = state.copy()
+    first = logits_one_by_one(engine, tokens, state)
+    assert not np.array_equal(kept.wkv, state.wkv)
+    np.testing.assert_array_equal(logits_one_by_one(engine, tokens, kept), first)
+
+
+def test_two_engines_in_two_threads_give_what_they_give_alone() -> None:
+    config = SHAPES[-1]
+    engines = [CpuEngine(config, random_tensors(config, seed)) for seed in (1, 2)]
+    tokens = random_tokens(config, 200)
+
+    def run(engine: CpuEngine) -> Floats:
+        return logits_one_by_one(engine, tokens, State.zero(config))
+
+    alone = [run(engine) for engine in engines]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(run, engines))
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_nothing_explodes_where_activations_are_extreme() -> None:
+    config = SHAPES[1]
+    tensors = random_tensors(config)
+    for name, tensor in tensors.items():
+        if name.endswith(("time_decay", "att.gate.weight", "ffn.receptance.weight")):
+            np.multiply(tensor, 200, out=tensor)
+    engine = CpuEngine(config, tensors)
+    assert np.isfinite(engine.forward(random_tokens(config, 100), State.zero(config))).all()
+
+
+def test_wrong_tokens_and_states_are_refused() -> None:
+    config = SHAPES[1]
+    engine = CpuEngine(config, random_tensors(config))
+    for token in (-1, config.vocabulary):
+        with pytest.raises(ValueError, match="token ids"):
+            engine.forward([token], State.zero(config))
+        with pytest.raises(ValueError, match="token ids"):
+            engine.forward([0, token], State.zero(config))
+    with pytest.raises(ValueError, match="another shape"):
+        engine.forward([0], State.zero(SHAPES[0]))
+    with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.3"):
+        CpuEngine(RwkvConfig(4, 128, 531), random_tensors(config))
+
+
+@pytest.mark.parametrize("place", ["beside", "user", "nowhere"])
+def test_machine_code_is_kept_wherever_that_is_possible(place: str, tmp_path: Path) -> None:
+    """A copy of the package: read-only with a cache of the user's, or with none at all."""
+    package = tmp_path / "site" / "lofid"
+    source = Path(__file__).parents[2] / "lofid"
+    for file in ["__init__.py", "rwkv/__init__.py", "rwkv/config.py", "rwkv/_cpu_kernels.py"]:
+        target = package / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((source / file).read_bytes())
+    blocked = tmp_path / "a file"  # not even root can make folders in it
+    blocked.touch()
+    cache = tmp_path / "cache"
+    if place != "beside":
+        (package / "rwkv" / "__pycache__").touch()
+    script = textwrap.dedent("""
+        from lofid.rwkv import _cpu_kernels
+        print(type(_cpu_kernels.advance._cache).__name__)
+        print(_cpu_kernels.advance._cache.cache_path)
+    """)
+    home = cache if place == "user" else blocked
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(package.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home),
+    }
+    environment.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kind, path = done.stdout.splitlines()
+    if place == "nowhere":
+        assert kind == "NullCache"
+    else:
+        expected = package if place == "beside" else cache
+        assert kind == "FunctionCache"
+        assert Path(path).is_relative_to(expected)
