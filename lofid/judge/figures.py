@@ -35,10 +35,10 @@ class Target:
 
     def __str__(self) -> str:
         if self.low is None:
-            return f"≤ {self.high:g}"
+            return f"≤ {self.high:.3g}"
         if self.high is None:
-            return f"≥ {self.low:g}"
-        return f"{self.low:g} to {self.high:g}"
+            return f"≥ {self.low:.3g}"
+        return f"{self.low:.3g} to {self.high:.3g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
 def _number(value: float | None, unit: str) -> str:
     if value is None:
         return "–"  # noqa: RUF001 - an en dash is what a table shows for nothing
-    digits = 0 if value == int(value) and abs(value) >= 10 else 3 if abs(value) < 1 else 2
+    digits = 0 if value == int(value) and abs(value) != 1 else 3 if abs(value) < 1 else 2
     return f"{value:,.{digits}f} {unit}".strip()
 
 

@@ -49,16 +49,11 @@ def _runs(line: Steps, notes: int) -> Steps:
     return hashes
 
 
-def _all_runs(lines: Iterable[Steps], notes: int) -> Steps:
-    found = [_runs(line, notes) for line in lines]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
-
-
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What lines share with a corpus.
+    """What a line shares with a corpus.
 
-    ``shared``: their different runs of ``NOTES`` notes that occur in the corpus. ``longest``: the
+    ``shared``: its different runs of ``NOTES`` notes that occur in the corpus. ``longest``: the
     notes of the longest run that does.
     """
 
@@ -66,18 +61,34 @@ class Overlap:
     longest: int
 
 
-def overlap(lines: Sequence[Steps], corpus: Sequence[Steps]) -> Overlap:
-    """Compare lines with a corpus of lines; both as :func:`steps`."""
+class Corpus:
+    """Lines of notes, as :func:`steps`, in which runs are looked up."""
 
-    def common(notes: int) -> tuple[int, int]:
-        runs = _all_runs(lines, notes)
-        return int(np.isin(runs, _all_runs(corpus, notes)).sum()), len(runs)
+    def __init__(self, lines: Iterable[Steps]) -> None:
+        self._lines = list(lines)
+        self._known: dict[int, Steps] = {}
 
-    # A run of n notes contains one of n - 1: double, then halve.
-    low, high = 1, 2
-    while common(high)[0]:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if common(middle)[0] else (low, middle)
-    return Overlap(Share(*common(NOTES)), low)
+    def _runs(self, notes: int) -> Steps:
+        """The sorted hashes of all different runs of that many notes."""
+        if notes not in self._known:
+            found = [_runs(line, notes) for line in self._lines]
+            self._known[notes] = np.unique(np.concatenate([np.empty(0, np.uint64), *found]))
+        return self._known[notes]
+
+    def _common(self, line: Steps, notes: int) -> Share:
+        runs = np.unique(_runs(line, notes))
+        known = self._runs(notes)
+        place = np.searchsorted(known, runs)
+        inside = place < len(known)
+        return Share(int((known[place[inside]] == runs[inside]).sum()), len(runs))
+
+    def overlap(self, line: Steps) -> Overlap:
+        """Compare a line with the corpus."""
+        # A run of n notes contains one of n - 1: double, then halve.
+        low, high = 1, 2
+        while self._common(line, high).hits:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._common(line, middle).hits else (low, middle)
+        return Overlap(self._common(line, NOTES), low)

@@ -65,7 +65,7 @@ def test_recitation_is_noticed() -> None:
     honest = by_name(recital_figures([Take("study", 1, song(30), Share())], HUMANS))
     thief = Take("study", 1, [*song(30), *song(4)[2:8]], Share())
     caught = by_name(recital_figures([thief], HUMANS))
-    name = "keys: longest run from training songs"
+    name = "keys: longest run known, median"
     assert (honest[name].verdict, caught[name].verdict) == ("met", "missed")
     assert caught[name].measured == 48
 
