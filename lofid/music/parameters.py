@@ -197,6 +197,41 @@ class DrumStyle(StrEnum):
     ROCK = "rock"
 
 
+class Instrument(StrEnum):
+    """What plays the chords or the melody."""
+
+    PIANO = "piano"
+    RHODES = "rhodes"
+    WURLITZER = "wurlitzer"
+    CELESTA = "celesta"
+    MUSIC_BOX = "music-box"
+    VIBRAPHONE = "vibraphone"
+    MARIMBA = "marimba"
+    NYLON_GUITAR = "nylon-guitar"
+    JAZZ_GUITAR = "jazz-guitar"
+    HARP = "harp"
+    FLUTE = "flute"
+    PAD = "pad"
+    KALIMBA = "kalimba"
+
+
+class BassInstrument(StrEnum):
+    """What plays the bass line."""
+
+    UPRIGHT = "upright"
+    FINGERED = "fingered"
+    FRETLESS = "fretless"
+
+
+class Kit(StrEnum):
+    """The drum kit."""
+
+    ACOUSTIC = "acoustic"
+    MACHINE = "808"
+    JAZZ = "jazz"
+    BRUSHES = "brushes"
+
+
 def _keys_of(*symbols: str) -> tuple[Key, ...]:
     return tuple(Key.parse(symbol) for symbol in symbols)
 
@@ -240,6 +275,14 @@ class Music:
     )
     melody: float = number(
         0.4, 0, 1, "", "How much melody above the chords: 0 is none.", effect=Effect.MUSICAL
+    )
+    broken: float = number(
+        0.15,
+        0,
+        1,
+        "",
+        "How broken the chords are: 0 struck together, 1 as pianists of pop ballads break them.",
+        effect=Effect.MUSICAL,
     )
     register: float = number(
         60, 52, 68, "MIDI pitch", "Middle of the chords; 60 is middle C.", effect=Effect.MUSICAL
@@ -320,10 +363,56 @@ class Groove:
 class Sound:
     """``[sound]``: instruments, texture and effects."""
 
+    keys: Instrument = choice(Instrument.RHODES, "What plays the chords.", effect=Effect.MIX)
+    melody: Instrument = choice(Instrument.VIBRAPHONE, "What plays the melody.", effect=Effect.MIX)
+    bass: BassInstrument = choice(BassInstrument.UPRIGHT, "What plays the bass.", effect=Effect.MIX)
+    kit: Kit = choice(Kit.JAZZ, "The drum kit.", effect=Effect.MIX)
+    low_pass: float = number(
+        9000, 1000, 20000, "Hz", "Where the highs begin to go.", effect=Effect.MIX
+    )
+    saturation: float = number(0.3, 0, 1, "", "How hard the tape is driven.", effect=Effect.MIX)
+    wow: float = number(
+        0.12, 0, 1, "%", "Slow wavering of the pitch, below 1 Hz.", effect=Effect.MIX
+    )
+    flutter: float = number(
+        0.08, 0, 0.5, "%", "Fast trembling of the pitch, about 7 Hz.", effect=Effect.MIX
+    )
+    crush_bits: float = number(
+        12, 6, 16, "bit", "Resolution of the sampler that the music went through.",
+        effect=Effect.MIX,
+    )  # fmt: skip
+    crush_rate: float = number(
+        26.04, 6, 48, "kHz", "Sampling rate of that sampler.", effect=Effect.MIX
+    )
+    crush: float = number(
+        0.3, 0, 1, "", "How much of the music goes through it.", effect=Effect.MIX
+    )
+    vinyl: float = number(0.4, 0, 1, "", "Hiss and crackle of a record.", effect=Effect.MIX)
+    rain: float = number(0, 0, 1, "", "Rain at the window.", effect=Effect.MIX)
+    reverb: float = number(0.25, 0, 1, "", "Room around the keys and drums.", effect=Effect.MIX)
+    chorus: float = number(0.2, 0, 1, "", "Width of the keys.", effect=Effect.MIX)
+    tremolo: float = number(
+        0, 0, 1, "", "How deep the keys sway from side to side.", effect=Effect.MIX
+    )
+    sidechain: float = number(
+        3, 0, 12, "dB", "How far the kick pushes the keys down.", effect=Effect.MIX
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """``[mix]``: levels of the stems."""
+    """``[mix]``: loudness of the whole, and of the parts against a balanced mix."""
+
+    loudness: float = number(
+        -16, -30, -12, "LUFS", "Integrated loudness of the mix.", effect=Effect.MIX
+    )
+    keys: float = number(0, -40, 6, "dB", "Level of keys and melody.", effect=Effect.MIX)
+    melody: float = number(
+        0, -40, 6, "dB", "Level of the melody against the keys.", effect=Effect.MIX
+    )
+    bass: float = number(0, -40, 6, "dB", "Level of the bass.", effect=Effect.MIX)
+    drums: float = number(0, -40, 6, "dB", "Level of the drums.", effect=Effect.MIX)
+    texture: float = number(0, -40, 6, "dB", "Level of vinyl and rain.", effect=Effect.MIX)
 
 
 @dataclass(frozen=True, slots=True)
