@@ -363,10 +363,10 @@ class Groove:
 class Sound:
     """``[sound]``: instruments, texture and effects."""
 
-    keys: Instrument = choice(Instrument.RHODES, "What plays the chords.", effect=Effect.MIX)
-    melody: Instrument = choice(Instrument.VIBRAPHONE, "What plays the melody.", effect=Effect.MIX)
-    bass: BassInstrument = choice(BassInstrument.UPRIGHT, "What plays the bass.", effect=Effect.MIX)
-    kit: Kit = choice(Kit.JAZZ, "The drum kit.", effect=Effect.MIX)
+    keys: Instrument = choice(Instrument.RHODES, "What plays the chords.", effect=Effect.MIX)  # noqa: RUF009
+    melody: Instrument = choice(Instrument.VIBRAPHONE, "What plays the melody.", effect=Effect.MIX)  # noqa: RUF009
+    bass: BassInstrument = choice(BassInstrument.UPRIGHT, "What plays the bass.", effect=Effect.MIX)  # noqa: RUF009
+    kit: Kit = choice(Kit.JAZZ, "The drum kit.", effect=Effect.MIX)  # noqa: RUF009
     low_pass: float = number(
         9000, 1000, 20000, "Hz", "Where the highs begin to go.", effect=Effect.MIX
     )
