@@ -1,0 +1,58 @@
+"""The command line: one file per command, each thin.
+
+Everything here may be imported without numba, pedalboard or FluidSynth: a command loads what it
+uses when it runs, so that ``lofid --help`` answers at once and music starts early.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lofid import __version__
+from lofid.cli import doctor, presets, render
+from lofid.errors import LofidError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells give it (128 + SIGINT)."""
+
+app = typer.Typer(
+    name="lofid",
+    help="Endless lo-fi, written bar by bar by two small RWKV-6 models.",
+    epilog="Start with:  lofid play   ·   lofid play --preset rain   ·   lofid doctor",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # An unexpected exception is a bug: its plain traceback is what a report needs.
+    pretty_exceptions_enable=False,
+)
+app.command("render")(render.render)
+app.command("presets")(presets.presets)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lofid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Options of ``lofid`` itself."""
+
+
+def main() -> None:
+    """Run the command line; what the user can mend ends as one sentence and exit code 1."""
+    try:
+        app()
+    except LofidError as error:
+        typer.echo(f"lofid: {error}", err=True)
+        sys.exit(1)

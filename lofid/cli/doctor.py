@@ -1,0 +1,170 @@
+"""``lofid doctor``: what this machine has, and what to install for the rest."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from lofid import __version__
+from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
+from lofid.system import PARTS, Kind, advice, missing
+
+_SOUNDFONT_FOLDERS = (
+    Path("/usr/share/sounds/sf2"),
+    Path("/usr/share/sounds/sf3"),
+    Path("/usr/share/soundfonts"),
+    Path("/opt/homebrew/share/soundfonts"),
+    Path.home() / ".local/share/soundfonts",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: whether it works, what it is, and what to do where it does not."""
+
+    topic: str
+    name: str
+    ok: bool
+    detail: str
+    advice: str = ""
+
+
+def doctor(json: JsonOption = False) -> None:
+    """Look at this machine: engines, audio devices, MIDI, SoundFonts, libraries.
+
+    [dim]Examples:[/dim]
+
+    lofid doctor
+
+    lofid doctor --json
+    """
+    if json:
+        print_json([asdict(finding) for finding in _findings()])
+        return
+    table = Table("", "", "", "", box=None, show_header=False, pad_edge=False)
+    with ERR.status("Looking at this machine"):
+        topic = ""
+        for finding in _findings():
+            mark = "[green]✓[/green]" if finding.ok else "[yellow]✗[/yellow]"
+            shown = "" if finding.topic == topic else f"[bold]{finding.topic}[/bold]"
+            topic = finding.topic
+            detail = finding.detail + (f"\n[dim]{finding.advice}[/dim]" if finding.advice else "")
+            table.add_row(shown, mark, finding.name, detail)
+    OUT.print(table)
+
+
+def _findings() -> Iterator[Finding]:
+    for look in (_machine, _libraries, _engines, _devices, _midi, _soundfonts):
+        yield from look()
+
+
+def _machine() -> Iterator[Finding]:
+    detail = f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"
+    yield Finding("machine", "lofid", True, detail)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    yield Finding("machine", "processor", True, f"{_processor()}, {cores} cores, {memory:.0f} GiB")
+
+
+def _processor() -> str:
+    """The processor's own name where the system tells it (Linux), else its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _libraries() -> Iterator[Finding]:
+    lacking = missing(PARTS["play"])
+    for part in PARTS["play"]:
+        if part.kind is Kind.LIBRARY:
+            gone = part in lacking
+            detail = f"missing; it {part.purpose}" if gone else part.purpose
+            yield Finding("libraries", part.name, not gone, detail, advice([part]) if gone else "")
+
+
+def _engines() -> Iterator[Finding]:
+    version = importlib.metadata.version
+    yield Finding("engines", "CPU", True, f"numba {version('numba')}")
+    yield _gpu()
+
+
+def _gpu() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("engines", "GPU", False, "torch is not installed; playing needs none")
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("engines", "GPU", False, f"torch {torch.__version__} sees none")
+    return Finding("engines", "GPU", True, f"{torch.cuda.get_device_name()}, for training")
+
+
+def _devices() -> Iterator[Finding]:
+    # PortAudio is loaded on import, and is not to be had where its library is missing.
+    try:
+        devices = _quietly(_query_devices)
+    except OSError:
+        yield Finding("audio", "devices", False, "PortAudio is missing")
+        return
+    if not devices:
+        yield Finding(
+            "audio",
+            "devices",
+            False,
+            "none found",
+            "Music goes to a file: lofid play --output file:music.wav, or lofid render music.wav",
+        )
+    for name, default in devices:
+        detail = "the default" if default else f"--output 'device:{name}'"
+        yield Finding("audio", name, True, detail)
+
+
+def _query_devices() -> list[tuple[str, bool]]:
+    """Names of the devices that can play stereo, and whether each is the default one."""
+    import sounddevice
+
+    found = sounddevice.query_devices()
+    default = sounddevice.default.device[1]
+    return [
+        (str(device["name"]), index == default)
+        for index, device in enumerate(found)
+        if device["max_output_channels"] >= 2
+    ]
+
+
+def _quietly(call: Callable[[], list[tuple[str, bool]]]) -> list[tuple[str, bool]]:
+    """Run ``call`` while what C libraries write to stderr goes nowhere (ALSA complains a lot)."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        return call()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _midi() -> Iterator[Finding]:
+    version = importlib.metadata.version("mido")
+    yield Finding("MIDI", "files", True, f"mido {version}: lofid render music.mid")
+
+
+def _soundfonts() -> Iterator[Finding]:
+    found = sorted(
+        path
+        for folder in _SOUNDFONT_FOLDERS
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.suffix.lower() in (".sf2", ".sf3") and not path.is_symlink()
+    )
+    for path in found:
+        yield Finding("SoundFonts", path.name, True, f"{path.stat().st_size / 1e6:.0f} MB, {path}")

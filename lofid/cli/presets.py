@@ -1,0 +1,60 @@
+"""``lofid presets``: what there is to choose from."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from lofid.cli._terminal import OUT, JsonOption, print_json
+from lofid.compose.preset import Preset, load_preset, preset_names
+from lofid.music.parameters import PARAMETERS
+
+
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(help="Show every value of this preset (a name or a .toml file).")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the presets, or show all values of one.
+
+    [dim]Examples:[/dim]
+
+    lofid presets
+
+    lofid presets rain
+
+    lofid presets --json
+    """
+    if name is not None:
+        _show(load_preset(name), json)
+        return
+    found = [load_preset(known) for known in preset_names()]
+    if json:
+        print_json([_plain(preset) for preset in found])
+        return
+    table = Table("Preset", "Tempo", "What it is", box=None, pad_edge=False)
+    for preset in found:
+        tempo = f"{preset.settings.music.tempo:g}"
+        table.add_row(f"[bold]{preset.name}[/bold]", tempo, preset.description)
+    OUT.print(table)
+
+
+def _show(preset: Preset, json: bool) -> None:
+    if json:
+        print_json(_plain(preset))
+        return
+    OUT.print(f"[bold]{preset.name}[/bold]: {preset.description}\n")
+    table = Table("Parameter", "Value", "Allowed", "What it does", box=None, pad_edge=False)
+    for path, parameter in PARAMETERS.items():
+        value = parameter.plain(preset.settings.value(path))
+        shown = ", ".join(value) if isinstance(value, list) else str(value)
+        table.add_row(path, f"[bold]{shown}[/bold]", parameter.allowed, parameter.description)
+    OUT.print(table)
+
+
+def _plain(preset: Preset) -> dict[str, object]:
+    values = {
+        path: parameter.plain(preset.settings.value(path)) for path, parameter in PARAMETERS.items()
+    }
+    return {"name": preset.name, "description": preset.description, "parameters": values}
