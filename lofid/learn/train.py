@@ -97,11 +97,13 @@ class Trainer:
         settings: TrainSettings,
         out: Path,
         device: torch.device,
+        fused: bool = False,
     ) -> None:
         torch.manual_seed(settings.seed)
         self.config, self.corpus, self.settings = config, corpus, settings
         self.out, self.device = out, device
         self.model = Rwkv6(config, settings.dropout).to(device)
+        self._forward = torch.compile(self.model, dynamic=False) if fused else self.model
         self.optimiser = torch.optim.AdamW(
             parameter_groups(self.model, settings.rate, settings.weight_decay),
             betas=(0.9, 0.99),
@@ -190,7 +192,7 @@ class Trainer:
                 group["lr"] = self.settings.rate_at(self.step) * group["scale"]
             self._state = self._restart_lanes(self._state)
             with self._autocast():
-                logits, self._state = self.model(inputs, self._state)
+                logits, self._state = self._forward(inputs, self._state)
             loss = functional.cross_entropy(
                 logits.float()[weight], targets[weight], reduction="mean"
             )
