@@ -6,10 +6,9 @@ a few velocity steps.
 """
 
 import itertools
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from lofid.compose.chance import Stream, generator
 from lofid.music.notes import (
@@ -29,6 +28,9 @@ from lofid.music.voicing import BASS_COMPASS
 EIGHTH = PPQ // 2
 TOUCH = 4
 """Velocity steps by which a repeated note may move either way."""
+
+_WIDEST = 26
+"""Ticks by which a drum hit's own feel may move it: two steps of the drums' vocabulary."""
 
 _STRUM_MS = 4.0
 """Between neighbouring notes of one chord, from the lowest up."""
@@ -65,9 +67,11 @@ def arrange(
     """The notes of a bar as they sound, for every part of the plan that has any."""
     shift = plan.key.transposition
     bass = bass_line(plan, seed, place, written.drums) if Part.BASS in plan.parts else ()
+    comping = [replace(note, pitch=note.pitch + shift) for note in written.comping]
+    melody = [replace(note, pitch=note.pitch + shift) for note in written.melody]
     straight = {
-        Part.KEYS: [replace(note, pitch=note.pitch + shift) for note in written.comping],
-        Part.MELODY: [replace(note, pitch=note.pitch + shift) for note in written.melody],
+        Part.KEYS: _released(comping, TICKS_PER_BAR // len(plan.chords)),
+        Part.MELODY: _one_voice(melody),
         Part.BASS: list(bass),
         Part.DRUMS: _centred(written.drums),
     }
@@ -129,6 +133,28 @@ def swung(start: int, swing: float) -> int:
     return round(eighth * EIGHTH + bend + rest)
 
 
+def _released(chords: list[Note], share: int) -> list[Note]:
+    """Notes let go where the harmony changes or the same key is struck again."""
+    ends: dict[int, int] = {}
+    released: list[Note] = []
+    for note in sorted(chords, reverse=True):
+        change = (note.start // share + 1) * share
+        end = min(note.start + note.duration, change, ends.get(note.pitch, change))
+        ends[note.pitch] = note.start
+        released.append(replace(note, duration=end - note.start))
+    return released
+
+
+def _one_voice(melody: list[Note]) -> list[Note]:
+    """Melody notes that end where the next one begins."""
+    ordered = sorted(melody)
+    ends = [*(note.start for note in ordered), 2 * TICKS_PER_BAR][1:]
+    return [
+        replace(note, duration=min(note.duration, end - note.start))
+        for note, end in zip(ordered, ends, strict=True)
+    ]
+
+
 def _low(pitch_class: int) -> int:
     """The pitch of a class in the lowest octave of the bass."""
     lowest = BASS_COMPASS.start
@@ -140,13 +166,30 @@ def _fifth(intervals: tuple[int, ...]) -> int:
 
 
 def _centred(hits: Sequence[Note]) -> list[Note]:
-    """Hits whose off-sixteenths have lost their common lateness: swing is the plan's to set."""
-    late = [hit.start - round(hit.start / SIXTEENTH) * SIXTEENTH for hit in hits if _is_off(hit)]
-    even = [
-        hit.start - round(hit.start / SIXTEENTH) * SIXTEENTH for hit in hits if not _is_off(hit)
-    ]
-    lateness = round(np.mean(late) - (np.mean(even) if even else 0.0)) if late else 0
-    return [replace(hit, start=hit.start - lateness) if _is_off(hit) else hit for hit in hits]
+    """Hits with the drummer's own feel, but on the beat and without a swing of their own.
+
+    Players, and so the model, lie ahead of or behind the beat for bars on end, which would pull
+    the drums away from the other parts; and how late the off-sixteenths are is the plan's to say.
+    What stays is the spread of single hits around both, up to ``_WIDEST``.
+    """
+    on = [_offset(hit) for hit in hits if not _is_off(hit)]
+    ahead = statistics.median(on) if on else 0.0
+    lateness: dict[DrumClass, float] = {}
+    for drum in DrumClass:
+        off = [_offset(hit) for hit in hits if _is_off(hit) and DRUM_CLASS[hit.pitch] is drum]
+        if off:
+            lateness[drum] = statistics.median(off)
+    centred = []
+    for hit in hits:
+        common = lateness[DRUM_CLASS[hit.pitch]] if _is_off(hit) else ahead
+        own = min(max(round(_offset(hit) - common), -_WIDEST), _WIDEST)
+        centred.append(replace(hit, start=hit.start - _offset(hit) + own))
+    return centred
+
+
+def _offset(note: Note) -> int:
+    """Ticks by which a note is late of its nearest sixteenth."""
+    return note.start - round(note.start / SIXTEENTH) * SIXTEENTH
 
 
 def _is_off(note: Note) -> bool:

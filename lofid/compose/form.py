@@ -145,6 +145,7 @@ def plan_bar(settings: Settings, seed: int, song: Song, place: Place, index: int
         parts=parts,
         fill=Part.DRUMS in parts and _asks_fill(settings, seed, place, index),
         drum_density=float(np.clip(groove.drum_density + lift, 0, 1)),
+        broken=music.broken,
         drum_style=None if groove.style is DrumStyle.ANY else groove.style.value,
     )
 

@@ -75,7 +75,9 @@ class Player:
             return self.grammar.end
         bias = rules.bias(here.phase)
         allowed = legal & (bias > -np.inf)
-        if not allowed.any():  # a rule may forbid, but never corner the grammar
+        if not allowed.any():  # rules may forbid, but never corner the grammar
+            if legal[self.grammar.end]:
+                return self.grammar.end
             allowed = legal
             bias = np.zeros_like(bias)
         candidates = np.flatnonzero(allowed)

@@ -22,11 +22,18 @@ FORBIDDEN = -np.inf
 BACKBEATS = (4, 12)
 """Sixteenths of the second and fourth beat."""
 
-_FOREIGN_TO_CHORD = -1.2
-"""Scale tones outside the chord are this much less likely (a factor of 3.3)."""
+_FOREIGN_TO_CHORD = -0.7
+"""Scale tones outside the chord are this much less likely (half as likely)."""
 
+_GATHERED = 3
 _NOTES_AT_ONCE = 5
+_LEAVING_EARLY = -4.0
+"""Leaving a chord of fewer than ``_GATHERED`` notes, where the plan wants chords unbroken."""
+
 _MELODY_ONSETS = 4
+FEWEST_NOTES = 2
+MOST_HITS = 30
+MOST_CRASHES = 2
 _RARE_OUTSIDE_FILLS: dict[DrumClass, float] = {
     DrumClass.CRASH: -3.0,
     DrumClass.LOW_TOM: -2.0,
@@ -71,6 +78,7 @@ class KeysRules:
         self._comping_here: list[int] = []
         self._lead_here = False
         self._leads = 0
+        self._notes = 0
 
     def _pitch_bias(self, share: int) -> NDArray[np.float64]:
         """The bias during one of the bar's chords, whatever was written before."""
@@ -111,7 +119,14 @@ class KeysRules:
             _set(bias, leads[: max(top, 0)], FORBIDDEN)
         if self._over is not None:
             self._keep_comping(bias, phase)
-        elif self._comping_here:
+            return bias
+        if self._notes < FEWEST_NOTES:
+            bias[keys.GRAMMAR.end] = FORBIDDEN
+        if self._comping_here:
+            if len(self._comping_here) < _GATHERED:
+                reluctance = _LEAVING_EARLY * (1 - self._plan.broken)
+                bias[_POSITIONS.start : _POSITIONS.stop] += reluctance
+                bias[keys.GRAMMAR.end] += reluctance
             last = self._comping_here[-1]
             shift = self._plan.key.transposition
             if len(self._comping_here) >= _NOTES_AT_ONCE:
@@ -127,6 +142,7 @@ class KeysRules:
             self._comping_here = []
             self._lead_here = False
         elif token in keys.COMPING_TOKENS:
+            self._notes += 1
             self._comping_here.append(token - keys.COMPING_TOKENS.start + keys.COMPING.start)
             self._last_pitch = token
         elif token in keys.LEAD_TOKENS:
@@ -186,12 +202,15 @@ class DrumsRules:
         self._due = [(0, DrumClass.KICK)] if backbeat else []
         self._due += [(at, DrumClass.SNARE) for at in BACKBEATS] if backbeat else []
         self._position = -1
+        self._written = 0
+        self._crashes = 0
         for drum, penalty in _RARE_OUTSIDE_FILLS.items():
             _set(self._static, _hits(drum), penalty if not plan.fill else penalty / 3)
 
     def bias(self, phase: Phase) -> NDArray[np.float64]:
         """What to add to the logits of the next token."""
         bias = self._static.copy()
+        full = self._written >= MOST_HITS - len(self._due)
         if self._due:
             at, drum = self._due[0]
             bias[drums.GRAMMAR.end] = FORBIDDEN
@@ -200,17 +219,35 @@ class DrumsRules:
                 beyond = range(_hits(drum).stop, drums.HIT_TOKENS.stop)
                 _set(bias, beyond, FORBIDDEN)
                 _set(bias, self._positions, FORBIDDEN)
+                if full:
+                    _set(bias, range(drums.HIT_TOKENS.start, _hits(drum).start), FORBIDDEN)
             else:
                 _set(bias, self._positions[at + 1 :], FORBIDDEN)
+                if full:
+                    _set(bias, drums.HIT_TOKENS, FORBIDDEN)
+                    _set(bias, self._positions[:at], FORBIDDEN)
+        elif full:
+            _set(bias, drums.HIT_TOKENS, FORBIDDEN)
+            _set(bias, self._positions, FORBIDDEN)
         return bias
 
     def advance(self, token: int) -> None:
         """Take note of a token that was written."""
         if token in self._positions:
             self._position = token - self._positions.start
-        elif token in drums.HIT_TOKENS and self._due:
+            return
+        self._written += token in drums.HIT_TOKENS
+        if token in _hits(DrumClass.CRASH):
+            self._crashes += 1
+            if self._crashes == MOST_CRASHES:
+                _set(self._static, _hits(DrumClass.CRASH), FORBIDDEN)
+        if self._due:
             at, drum = self._due[0]
-            if at == self._position and drums.hit_class(token) is drum:
+            if (
+                token in drums.HIT_TOKENS
+                and at == self._position
+                and drums.hit_class(token) is drum
+            ):
                 self._due.pop(0)
 
 

@@ -13,6 +13,7 @@ returns like the rest. When a loop comes back after another section, both models
 states that they had at the end of its first pass.
 """
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from lofid.music.plan import Bar, BarPlan
 from lofid.rwkv.state import State
 from lofid.tokens import drums, keys
 
+_LOG = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 
 Tokens = tuple[int, ...]
@@ -211,8 +213,8 @@ class Station:
         take: _Take | None = None
         if kept is None or vary.keys:
             plain = replace(plan, melody=0.0)
-            take = self._best_keys(state, plain, keys_header(plain))
-            if kept is None:
+            take = _sound(self._best_keys(state, plain, keys_header(plain)), kept, "keys", plan)
+            if take and kept is None:
                 memory = replace(memory, comping=_with(memory.comping, slot, take.tokens))
         comping = take.tokens if take else kept
         assert comping is not None
@@ -264,12 +266,15 @@ class Station:
         slot = place.slot
         header = drums_header(plan)
         kept = memory.drums[slot]
+        take: _Take | None = None
         if kept is None or plan.fill or vary.drums:
             opens = all(bar is None for loop in state.loops.values() for bar in loop.drums)
-            take = self._best_drums(state, plan, header, FIRST_GROOVES if opens else CANDIDATES)
-            if kept is None and not plan.fill:
+            attempts = FIRST_GROOVES if opens else CANDIDATES
+            take = _sound(self._best_drums(state, plan, header, attempts), kept, "drums", plan)
+            if take and kept is None and not plan.fill:
                 memory = replace(memory, drums=_with(memory.drums, slot, take.tokens))
-        else:
+        if take is None:
+            assert kept is not None
             own = state.drums.copy()
             self._drums.hear(header, kept, own)
             take = _Take(kept, own)
@@ -320,6 +325,15 @@ class _Variation:
             melody=bool(chance[1] < share),
             drums=bool(chance[2] < share) or due,
         )
+
+
+def _sound(take: _Take, kept: Tokens | None, player: str, plan: BarPlan) -> _Take | None:
+    """The take, or None where the guards object and the kept bar can be played instead."""
+    if not take.findings:
+        return take
+    answer = "played as written" if kept is None else "the loop's own bar is played"
+    _LOG.warning("%s, bar %d: %s; %s", player, plan.index, "; ".join(take.findings), answer)
+    return take if kept is None else None
 
 
 def _with(items: tuple[_Item, ...], index: int, item: _Item) -> tuple[_Item, ...]:

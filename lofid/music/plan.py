@@ -29,7 +29,8 @@ class BarPlan:
     ``register`` is the wanted mean pitch of the keys (MIDI number); ``swing`` the share of an
     eighth note, in percent, that the first of its two sixteenths takes (50 is straight, 66.7 a
     triplet); ``parts`` who plays at all; ``fill`` asks the drums for a fill; ``drum_density`` is
-    the drums' own dial of density, ``drum_style`` a style of their vocabulary or None for any.
+    the drums' own dial of density, ``drum_style`` a style of their vocabulary or None for any;
+    ``broken`` says how much the chords may be broken: 0 struck together, 1 as the models like.
     """
 
     index: int
@@ -47,6 +48,7 @@ class BarPlan:
     fill: bool = False
     drum_density: float = 0.5
     drum_style: str | None = None
+    broken: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,115 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lofid.compose.arranger import LoopPlace, Written, arrange, bass_line, swung
+from lofid.compose.form import compose_song, locate, plan_bar
+from lofid.music.notes import (
+    DRUM_PITCH,
+    EARLIEST_START,
+    SIXTEENTH,
+    TICKS_PER_BAR,
+    DrumClass,
+    Note,
+    Part,
+)
+from lofid.music.parameters import Groove, Settings
+from lofid.music.plan import BarPlan
+
+SEEDS = st.integers(0, 2**64 - 1)
+STILL = Groove(snare_delay=0, hat_delay=0, bass_delay=0, looseness=0)
+HITS = st.lists(
+    st.builds(
+        Note,
+        st.integers(0, 15).map(lambda at: at * SIXTEENTH),
+        st.sampled_from(sorted(DRUM_PITCH.values())),
+        st.just(SIXTEENTH),
+        st.integers(1, 127),
+    ),
+    max_size=20,
+    unique_by=lambda note: (note.start, note.pitch),
+).map(tuple)
+
+
+def plan_for(seed: int, **changes: object) -> BarPlan:
+    song = compose_song(Settings(), seed, 0, None)
+    plan = plan_bar(Settings(), seed, song, locate(song, 20), 20)
+    values = {name: getattr(plan, name) for name in BarPlan.__dataclass_fields__}
+    return BarPlan(**{**values, "parts": frozenset(Part), **changes})
+
+
+@given(seed=SEEDS, hits=HITS)
+def test_the_bass_plays_roots_low_and_sparsely(seed: int, hits: tuple[Note, ...]) -> None:
+    plan = plan_for(seed)
+    line = bass_line(plan, seed, LoopPlace(0, 0, 2), hits)
+    assert 1 <= len(line) <= 3
+    assert line[0].start == 0
+    assert line[0].pitch % 12 == plan.chords[0].root
+    assert all(28 <= note.pitch <= 43 for note in line)
+    ends = [note.start + note.duration for note in line]
+    starts = [*(note.start for note in line[1:]), TICKS_PER_BAR]
+    assert all(end <= start for end, start in zip(ends, starts, strict=True))
+    for note in line:
+        chord = plan.chords[note.start * len(plan.chords) // TICKS_PER_BAR]
+        assert note.pitch % 12 in chord.pitch_classes
+
+
+@pytest.mark.parametrize("swing", [50, 54, 58, 62, 66])
+def test_swing_bends_each_eighth_at_its_middle(swing: float) -> None:
+    eighth = 2 * SIXTEENTH
+    for start in range(0, TICKS_PER_BAR, eighth):
+        assert swung(start, swing) == start
+        assert swung(start + SIXTEENTH, swing) == start + round(eighth * swing / 100)
+
+
+@given(hits=HITS, swing=st.sampled_from([50.0, 58.0, 66.0]))
+def test_drums_swing_as_asked(hits: tuple[Note, ...], swing: float) -> None:
+    plan = plan_for(1, swing=swing)
+    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(drums=hits))
+    expected = sorted((swung(hit.start, swing), hit.pitch) for hit in hits)
+    assert [(note.start, note.pitch) for note in played.get(Part.DRUMS, ())] == expected
+
+
+@given(hits=HITS, late=st.integers(-40, 40))
+def test_a_drummers_common_lateness_goes(hits: tuple[Note, ...], late: int) -> None:
+    shifted = tuple(replace(hit, start=hit.start + late) for hit in hits if hit.start > 0)
+    plain = tuple(hit for hit in hits if hit.start > 0)
+    one, other = (
+        arrange(plan_for(1), STILL, 1, LoopPlace(0, 0, 0), Written(drums=notes))
+        for notes in (shifted, plain)
+    )
+    assert one == other
+
+
+@given(seed=SEEDS, hits=HITS)
+def test_notes_stay_in_their_bar_and_timing_repeats(seed: int, hits: tuple[Note, ...]) -> None:
+    written = Written(comping=(Note(0, 60, 480, 70), Note(1800, 64, 1920, 1)), drums=hits)
+    passes = [
+        arrange(plan_for(seed, index=index), Groove(), seed, LoopPlace(0, 1, 3), written)
+        for index in (4, 12)
+    ]
+    timings = [
+        {part: sorted((n.start, n.pitch, n.duration) for n in notes) for part, notes in bar.items()}
+        for bar in passes
+    ]
+    assert timings[0] == timings[1]
+    for notes in passes[0].values():
+        assert list(notes) == sorted(notes)
+        for note in notes:
+            assert EARLIEST_START <= note.start < TICKS_PER_BAR
+            assert 1 <= note.velocity <= 127
+            assert note.duration > 0
+
+
+def test_keys_are_released_at_the_change_of_harmony() -> None:
+    written = Written(comping=(Note(0, 60, 1920, 70), Note(480, 60, 1920, 70)))
+    played = arrange(plan_for(1), STILL, 1, LoopPlace(0, 0, 0), written)[Part.KEYS]
+    assert [note.duration for note in played] == [480, 1440]
+
+
+def test_parts_that_the_plan_leaves_out_are_silent() -> None:
+    written = Written(drums=(Note(0, DRUM_PITCH[DrumClass.KICK], SIXTEENTH, 90),))
+    plan = plan_for(1, parts=frozenset({Part.BASS}))
+    assert set(arrange(plan, STILL, 1, LoopPlace(0, 0, 0), written)) == {Part.BASS}

@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lofid.compose.form import compose_song, locate, plan_bar
+from lofid.compose.guards import has_groove
+from lofid.compose.headers import drums_header, keys_header
+from lofid.compose.player import Player
+from lofid.compose.preset import load_preset, preset_names
+from lofid.compose.rules import DrumsRules, KeysRules
+from lofid.music.notes import SIXTEENTH, TICKS_PER_BAR, Note, Part
+from lofid.music.plan import BarPlan
+from lofid.music.scales import chord_scale
+from lofid.tokens import drums, keys
+
+SEEDS = st.integers(0, 2**64 - 1)
+PRESETS = [load_preset(name).settings for name in preset_names()]
+
+
+def plan_for(seed: int) -> BarPlan:
+    choices = PRESETS[seed % len(PRESETS)]
+    song = compose_song(choices, seed, 0, None)
+    plan = plan_bar(choices, seed, song, locate(song, seed % song.bars), 0)
+    return replace(plan, parts=frozenset(Part), melody=0.7)
+
+
+def sounding(notes: tuple[Note, ...], plan: BarPlan) -> list[Note]:
+    return [replace(note, pitch=note.pitch + plan.key.transposition) for note in notes]
+
+
+def written(
+    player: Player, header: list[int], rules: KeysRules | DrumsRules, seed: int
+) -> tuple[int, ...]:
+    rng = np.random.Generator(np.random.Philox(seed))
+    return player.write(header, rules, player.initial_state(), rng)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=SEEDS)
+def test_any_model_keeps_to_scale_register_and_grid(seed: int, untrained_keys: Player) -> None:
+    plan = plan_for(seed)
+    tokens = written(untrained_keys, keys_header(plan), KeysRules(plan), seed)
+    assert len(tokens) <= untrained_keys.sampling.longest + 3
+    bar = keys.decode_notes(tokens)
+    share = TICKS_PER_BAR // len(plan.chords)
+    for note in (*sounding(bar.comping, plan), *sounding(bar.melody, plan)):
+        assert note.pitch % 12 in chord_scale(plan.chords[note.start // share], plan.key)
+        assert note.start % SIXTEENTH == 0
+    assert all(48 <= note.pitch <= 72 for note in sounding(bar.comping, plan))
+    assert all(67 <= note.pitch <= 88 for note in sounding(bar.melody, plan))
+    assert len(bar.melody) <= 4
+    for lead in bar.melody:
+        beneath = [note.pitch for note in bar.comping if note.start == lead.start]
+        assert lead.pitch > max(beneath, default=0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=SEEDS)
+def test_no_melody_where_none_is_asked(seed: int, untrained_keys: Player) -> None:
+    plan = replace(plan_for(seed), melody=0.0)
+    tokens = written(untrained_keys, keys_header(plan), KeysRules(plan), seed)
+    assert not keys.decode_notes(tokens).melody
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=SEEDS)
+def test_a_melody_over_kept_chords_leaves_them_as_they_were(
+    seed: int, untrained_keys: Player
+) -> None:
+    plan = plan_for(seed)
+    plain = replace(plan, melody=0.0)
+    base = written(untrained_keys, keys_header(plain), KeysRules(plain), seed)
+    over = written(untrained_keys, keys_header(plan), KeysRules(plan, over=base), seed + 1)
+    assert keys.decode_notes(over).comping == keys.decode_notes(base).comping
+    assert len(keys.decode_notes(over).melody) <= 4
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=SEEDS)
+def test_insisting_on_the_backbeat_gives_one(seed: int, untrained_drums: Player) -> None:
+    plan = plan_for(seed)
+    rules = DrumsRules(plan, backbeat=True)
+    tokens = written(untrained_drums, drums_header(plan), rules, seed)
+    assert has_groove(drums.decode_notes(tokens))
