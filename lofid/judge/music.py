@@ -253,8 +253,8 @@ class Returns:
     other: float | None
 
 
-def returns(bars: Iterable[Bar], parts: Collection[Part] = (Part.KEYS,)) -> Returns:
-    """Whether what returns can be recognised."""
+def returns(runs: Iterable[Sequence[Bar]], parts: Collection[Part] = (Part.KEYS,)) -> Returns:
+    """Whether what returns can be recognised, over runs of bars that do not continue each other."""
     loop: list[float] = []
     other: list[float] = []
     section: list[float] = []
@@ -264,7 +264,7 @@ def returns(bars: Iterable[Bar], parts: Collection[Part] = (Part.KEYS,)) -> Retu
         if first or second:
             into.append(similarity(first, second))
 
-    for sections in _songs(bars):
+    for sections in itertools.chain.from_iterable(map(_songs, runs)):
         for played in sections:
             length = _loop_length(played)
             if length is None:

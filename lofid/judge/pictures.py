@@ -74,7 +74,8 @@ def piano_roll(bars: Sequence[Bar], path: Path) -> None:
         kit.set_xticklabels([str(bar.plan.index) for bar in row])
     if rows:
         handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in COLOUR.values()]
-        axes[0].legend(handles, [str(part) for part in COLOUR], ncols=4, loc="upper right")
+        names = [str(part) for part in COLOUR]
+        figure.legend(handles, names, ncols=len(names), loc="outside upper right")
     _save(figure, path)
 
 

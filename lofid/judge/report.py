@@ -181,7 +181,7 @@ def _repetition(takes: Sequence[Take], humans: Humans | None) -> list[Figure]:
         return sum(shares, Share()).value
 
     every = [take.bars for take in takes]
-    found = music.returns([bar for take in takes for bar in take.bars])
+    found = music.returns(every)
     return [
         Figure(group, "longest run of one bar", longest(every), "bars", Target(high=8)),
         Figure(group, "longest run of one bar, drums", longest(every, Part.DRUMS), "bars"),

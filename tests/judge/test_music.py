@@ -146,12 +146,14 @@ class TestRepetition:
             *section(Section.B, 16, [42]),
             *section(Section.A, 24, [41, 39]),
         ]
-        found = music.returns(song)
+        found = music.returns([song])
         assert found.loop == 1
         assert found.section == pytest.approx(2 / 3)
         assert found.other == pytest.approx((1 / 3 + 1 / 3 + 1 / 3 + 1 / 2) / 4)
         # The A of the next song is not a return.
-        assert music.returns([*song[:16], *section(Section.INTRO, 32, [40])]).section is None
+        after = [*section(Section.INTRO, 32, [40]), *section(Section.A, 40, [41])]
+        assert music.returns([[*song[:16], *after]]).section is None
+        assert music.returns([song[8:16], song[24:]]).section is None
 
 
 class TestRegisterAndForm:
