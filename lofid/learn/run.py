@@ -1,0 +1,137 @@
+"""A training run from archives to a model file, as the command line starts it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import torch
+
+from lofid.errors import LofidError
+from lofid.learn.ngram import KneserNey
+from lofid.learn.sequences import Corpus, drums_corpus, keys_corpus
+from lofid.learn.sources import SOURCES
+from lofid.learn.train import Progress, Trainer, TrainSettings
+from lofid.rwkv.config import SIZES, sized
+from lofid.rwkv.weights import Model, ModelCard, save_model
+
+CHECK_STEPS = 300
+"""Optimiser steps between two held-out losses, each with a checkpoint."""
+
+
+class PlayerName(StrEnum):
+    """Which of the two models."""
+
+    KEYS = "keys"
+    DRUMS = "drums"
+
+
+DEFAULTS: dict[PlayerName, TrainSettings] = {
+    PlayerName.KEYS: TrainSettings(tokens=20_000_000, weight_decay=0.01),
+    PlayerName.DRUMS: TrainSettings(tokens=10_000_000, weight_decay=0.05, dropout=0.1),
+}
+"""What the shipped pocket models were trained with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """Held-out losses of n-grams on the same tokens: nats a note."""
+
+    unigram: float
+    four_gram: float
+
+
+def open_corpus(player: PlayerName, data: Path, seed: int) -> Corpus:
+    """The training data of a player; raises :class:`LofidError` for a missing archive."""
+    return (keys_corpus if player is PlayerName.KEYS else drums_corpus)(data, seed)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes a CUDA GPU if there is one; raises :class:`LofidError` for an absent one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise LofidError(f"The device '{name}' is not known; choose auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LofidError("No CUDA GPU was found here; train with --device cpu.")
+    return torch.device(name)
+
+
+def baselines(corpus: Corpus) -> Baselines:
+    """A unigram and a 4-gram of one pass over the training data, on the held-out stream."""
+    held_out, size = corpus.held_out, len(corpus.vocabulary)
+    per_note = float(held_out.is_event.sum()) / held_out.notes
+    training = [corpus.stream(0)]
+    one, four = (KneserNey(training, size, order).loss(held_out) * per_note for order in (1, 4))
+    return Baselines(unigram=one, four_gram=four)
+
+
+def open_trainer(
+    player: PlayerName,
+    size: str,
+    corpus: Corpus,
+    settings: TrainSettings,
+    out: Path,
+    device: torch.device,
+) -> Trainer:
+    """A new run in ``out``, or the run that is there; raises :class:`LofidError`."""
+    if size not in SIZES:
+        raise LofidError(f"The size '{size}' is not known; choose one of {', '.join(SIZES)}.")
+    try:
+        return Trainer(sized(size, len(corpus.vocabulary)), corpus, settings, out, device)
+    except OSError as error:
+        raise LofidError(
+            f"The folder {out} cannot be written ({error.strerror}); name another --out."
+        ) from error
+
+
+def run(trainer: Trainer, minutes: float | None) -> Iterator[Progress]:
+    """Train until the budget or the minutes are spent; a checkpoint is left in either case.
+
+    Yields a line of progress every step; those with a held-out loss are in the loss log too.
+    """
+    settings = trainer.settings
+    ends = None if minutes is None else time.monotonic() + 60 * minutes
+    recent: list[float] = []
+    try:
+        for loss in trainer.steps():
+            recent.append(loss)
+            done = trainer.step >= settings.steps
+            progress = Progress(
+                trainer.step,
+                trainer.step * settings.batch * settings.context,
+                sum(recent[-CHECK_STEPS:]) / len(recent[-CHECK_STEPS:]),
+            )
+            if done or trainer.step % CHECK_STEPS == 0:
+                per_token, per_note = trainer.held_out()
+                progress = replace(progress, held_out=per_token, held_out_per_note=per_note)
+                trainer.log(progress)
+                trainer.save()
+            yield progress
+            if not done and ends is not None and time.monotonic() > ends:
+                break
+    finally:
+        trainer.save()
+
+
+def export(trainer: Trainer, progress: Progress, baseline: Baselines, path: Path) -> None:
+    """Write the model file with its card; raises :class:`LofidError` if it cannot be written."""
+    corpus = trainer.corpus
+    metrics = {
+        "held_out_loss_per_token": progress.held_out or float("nan"),
+        "held_out_loss_per_note": progress.held_out_per_note or float("nan"),
+        "unigram_loss_per_note": baseline.unigram,
+        "four_gram_loss_per_note": baseline.four_gram,
+        "training_tokens": float(progress.tokens),
+    }
+    card = ModelCard(
+        config=trainer.config,
+        vocabulary=corpus.vocabulary.name,
+        vocabulary_hash=corpus.vocabulary.hash,
+        step=progress.step,
+        seed=trainer.settings.seed,
+        data=tuple(SOURCES[name] for name in corpus.sources),
+        metrics=metrics,
+    )
+    save_model(path, Model(card, {k: v.numpy() for k, v in trainer.weights().items()}))

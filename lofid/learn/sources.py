@@ -1,0 +1,35 @@
+"""The public data sets that lofid learns from, and whom to credit for them."""
+
+from lofid.rwkv.weights import DataSource
+
+SOURCES: dict[str, DataSource] = {
+    source.name: source
+    for source in (
+        DataSource(
+            "keys_pop909",
+            "MIT",
+            "POP909: Z. Wang, K. Chen, J. Jiang, Y. Zhang, M. Xu, S. Dai, G. Bin, G. Xia (ISMIR "
+            "2020); POP909-CL: M. Yao, K. Chen, S. Dubnov, T. Berg-Kirkpatrick (ICASSP 2026)",
+        ),
+        DataSource(
+            "leadsheets_openewld",
+            "MIT (database), public domain (scores)",
+            "OpenEWLD: F. Simonetta, F. Carnovalini, N. Orio, A. Roda (Audio Mostly 2018)",
+        ),
+        DataSource("chords_free_midi", "MIT", "free-midi-chords: Ludovic Drolez"),
+        DataSource(
+            "lofi_magenta_player",
+            "Apache-2.0",
+            "Lo-Fi Player: Vibert Thio, Google Magenta (2020)",
+        ),
+        DataSource(
+            "drums_gmd",
+            "CC BY 4.0",
+            "Groove MIDI Dataset: J. Gillick, A. Roberts, J. Engel, D. Eck, D. Bamman (ICML 2019)",
+        ),
+        DataSource(
+            "drums_stickflow", "CC0 1.0 / CC BY 4.0", "StickFlow, https://www.stickflow.app"
+        ),
+    )
+}
+"""By name of the archive."""
