@@ -115,23 +115,39 @@ def run(trainer: Trainer, minutes: float | None) -> Iterator[Progress]:
         trainer.save()
 
 
-def export(trainer: Trainer, progress: Progress, baseline: Baselines, path: Path) -> None:
-    """Write the model file with its card; raises :class:`LofidError` if it cannot be written."""
-    corpus = trainer.corpus
-    metrics = {
-        "held_out_loss_per_token": progress.held_out or float("nan"),
-        "held_out_loss_per_note": progress.held_out_per_note or float("nan"),
-        "unigram_loss_per_note": baseline.unigram,
-        "four_gram_loss_per_note": baseline.four_gram,
-        "training_tokens": float(progress.tokens),
-    }
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a finished run achieved on the held-out stream, nats an event token and nats a note."""
+
+    model_per_token: float
+    model: float
+    baselines: Baselines
+
+
+def export(trainer: Trainer, last: Progress | None, beside: Baselines, path: Path) -> Report:
+    """Write the model file with its card; raises :class:`LofidError` if it cannot be written.
+
+    ``last`` is the run's last line of progress, None where the run had been finished before.
+    """
+    per_token, per_note = last.held_out if last else None, last.held_out_per_note if last else None
+    if per_token is None or per_note is None:
+        per_token, per_note = trainer.held_out()
+    settings, corpus = trainer.settings, trainer.corpus
     card = ModelCard(
         config=trainer.config,
         vocabulary=corpus.vocabulary.name,
         vocabulary_hash=corpus.vocabulary.hash,
-        step=progress.step,
-        seed=trainer.settings.seed,
+        step=trainer.step,
+        seed=settings.seed,
         data=tuple(SOURCES[name] for name in corpus.sources),
-        metrics=metrics,
+        metrics={
+            "held_out_loss_per_token": per_token,
+            "held_out_loss_per_note": per_note,
+            "unigram_loss_per_note": beside.unigram,
+            "four_gram_loss_per_note": beside.four_gram,
+            "training_tokens": float(trainer.step * settings.batch * settings.context),
+        },
     )
-    save_model(path, Model(card, {k: v.numpy() for k, v in trainer.weights().items()}))
+    tensors = {name: tensor.numpy() for name, tensor in trainer.weights().items()}
+    save_model(path, Model(card, tensors))
+    return Report(per_token, per_note, beside)

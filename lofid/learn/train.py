@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -229,6 +228,6 @@ class Trainer:
         per_token = total / count
         return per_token, per_token * float(stream.is_event.sum()) / stream.notes
 
-    def weights(self) -> dict[str, Any]:
+    def weights(self) -> dict[str, Tensor]:
         """The trained tensors under official names, float32 on the CPU."""
         return {name: tensor.float().cpu() for name, tensor in self.model.state_dict().items()}
