@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lofid import __version__
-from lofid.cli import doctor, presets, render
+from lofid.cli import doctor, presets, render, train
 from lofid.errors import LofidError
 
 INTERRUPTED = 130
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command("render")(render.render)
 app.command("presets")(presets.presets)
 app.command("doctor")(doctor.doctor)
+app.command("train")(train.train)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,7 +1,8 @@
 """What the commands share: where they print, and as what."""
 
 import json
-from typing import Annotated
+import signal
+from typing import Annotated, Any, Self
 
 import typer
 from rich.console import Console
@@ -18,3 +19,29 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 def print_json(value: object) -> None:
     """Print plain data as JSON, for scripts: no colour, no wrapping."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+class StopRequest:
+    """Turns Ctrl-C and SIGTERM into a wish that a loop can meet at a good moment.
+
+    The first signal sets :attr:`wanted`; a second one interrupts at once. Use it as a context
+    manager, in the main thread.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: object) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True

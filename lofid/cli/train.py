@@ -1,6 +1,7 @@
 """``lofid train``: train the keys or the drums on MIDI archives, resumable at any moment."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import progress as rich_progress
 
-from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
 from lofid.errors import LofidError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def train(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 1,
     json: JsonOption = False,
 ) -> None:
-    """Train a model; the same command goes on with a run that was stopped or killed.
+    """Train a model; the same command goes on with a run that was stopped (Ctrl-C) or killed.
 
     [dim]Examples:[/dim]
 
@@ -89,7 +90,7 @@ def train(
     )
 
 
-def _followed(trainer: "Trainer", steps: "Iterator[Progress]") -> "Progress | None":
+def _followed(trainer: "Trainer", steps: "Generator[Progress, None, None]") -> "Progress | None":
     """Run through the steps behind a progress bar; returns the last line of progress."""
     settings = trainer.settings
     last: Progress | None = None
@@ -99,7 +100,11 @@ def _followed(trainer: "Trainer", steps: "Iterator[Progress]") -> "Progress | No
         rich_progress.TaskProgressColumn(),
         rich_progress.TimeRemainingColumn(),
     )
-    with rich_progress.Progress(*columns, console=ERR) as bar:
+    with (
+        StopRequest() as stop,
+        closing(steps),
+        rich_progress.Progress(*columns, console=ERR) as bar,
+    ):
         task = bar.add_task("Training", total=settings.steps, completed=trainer.step)
         held_out = ""
         for last in steps:
@@ -107,4 +112,6 @@ def _followed(trainer: "Trainer", steps: "Iterator[Progress]") -> "Progress | No
                 held_out = f", held-out {last.held_out:.3f}"
             text = f"loss {last.train:.3f}{held_out} nats a token"
             bar.update(task, completed=last.step, description=text)
+            if stop.wanted:
+                break
     return last

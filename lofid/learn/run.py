@@ -1,7 +1,7 @@
 """A training run from archives to a model file, as the command line starts it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -86,10 +86,11 @@ def open_trainer(
         ) from error
 
 
-def run(trainer: Trainer, minutes: float | None) -> Iterator[Progress]:
+def run(trainer: Trainer, minutes: float | None) -> Generator[Progress, None, None]:
     """Train until the budget or the minutes are spent; a checkpoint is left in either case.
 
     Yields a line of progress every step; those with a held-out loss are in the loss log too.
+    Whoever closes the generator between two steps pauses the run.
     """
     settings = trainer.settings
     ends = None if minutes is None else time.monotonic() + 60 * minutes
