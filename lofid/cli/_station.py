@@ -14,6 +14,7 @@ from lofid.compose.preset import DEFAULT, Preset, load_preset, preset_names
 if TYPE_CHECKING:
     from lofid.compose.station import Station
     from lofid.rwkv.cpu import CpuEngine
+    from lofid.rwkv.weights import Model
     from lofid.tokens.vocabulary import Vocabulary
 
 
@@ -85,12 +86,22 @@ def opened_station(
         yield station
 
 
-def _engine(name: str, given: Path | None, vocabulary: "Vocabulary") -> "CpuEngine":
-    """The engine on the weights in the package called ``name``, or in the given file."""
-    from lofid.rwkv.cpu import CpuEngine
+def packaged_model(name: str, vocabulary_hash: str | None = None) -> "Model":
+    """A model that comes with lofid, such as ``pocket-keys``."""
     from lofid.rwkv.weights import load_model
 
     packaged = resources.files("lofid").joinpath("models", f"{name}.safetensors")
     with resources.as_file(packaged) as path:
-        model = load_model(given or path, vocabulary.hash)
+        return load_model(path, vocabulary_hash)
+
+
+def _engine(name: str, given: Path | None, vocabulary: "Vocabulary") -> "CpuEngine":
+    """The engine on the model of the package called ``name``, or on the given file."""
+    from lofid.rwkv.cpu import CpuEngine
+    from lofid.rwkv.weights import load_model
+
+    if given is None:
+        model = packaged_model(name, vocabulary.hash)
+    else:
+        model = load_model(given, vocabulary.hash)
     return CpuEngine(model.card.config, model.tensors)

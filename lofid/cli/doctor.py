@@ -7,12 +7,15 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 
 from rich.table import Table
 
 from lofid import __version__
+from lofid.cli._station import packaged_model
 from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
+from lofid.errors import LofidError
 from lofid.system import PARTS, Kind, advice, missing
 
 _SOUNDFONT_FOLDERS = (
@@ -60,7 +63,7 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _findings() -> Iterator[Finding]:
-    for look in (_machine, _libraries, _engines, _devices, _midi, _soundfonts):
+    for look in (_machine, _libraries, _engines, _models, _devices, _midi, _soundfonts):
         yield from look()
 
 
@@ -105,6 +108,18 @@ def _gpu() -> Finding:
     if not torch.cuda.is_available():
         return Finding("engines", "GPU", False, f"torch {torch.__version__} sees none")
     return Finding("engines", "GPU", True, f"{torch.cuda.get_device_name()}, for training")
+
+
+def _models() -> Iterator[Finding]:
+    for name in ("pocket-keys", "pocket-drums"):
+        try:
+            card = packaged_model(name).card
+        except LofidError as error:
+            yield Finding("models", name, False, str(error))
+            continue
+        shape = f"{card.config.layers} layers of {card.config.width}"
+        learnt = ", ".join(source.name for source in card.data)
+        yield Finding("models", name, True, f"{shape}; learnt from {learnt}")
 
 
 def _devices() -> Iterator[Finding]:
@@ -159,6 +174,8 @@ def _midi() -> Iterator[Finding]:
 
 
 def _soundfonts() -> Iterator[Finding]:
+    own = resources.files("lofid.sound").joinpath("data", "lofid.sf3")
+    yield Finding("SoundFonts", own.name, own.is_file(), "lofid's own, cut out of Fluid R3 GM")
     found = sorted(
         path
         for folder in _SOUNDFONT_FOLDERS
