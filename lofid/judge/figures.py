@@ -1,6 +1,6 @@
 """Measured figures beside their targets, as a table, as Markdown and as JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -78,17 +78,24 @@ class Figure:
         }
 
 
-_HEADINGS = ("figure", "target", "measured", "human", "")
+def _columns(figures: Sequence[Figure]) -> list[str]:
+    """The columns to show; human playing only where some was measured."""
+    compared = any(figure.human is not None for figure in figures)
+    return ["figure", "target", "measured", *(["human"] if compared else []), "verdict"]
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
-    return (
-        figure.name,
-        str(figure.target or ""),
-        _number(figure.measured, figure.unit),
-        _number(figure.human, figure.unit),
-        figure.verdict,
-    )
+def _cell(figure: Figure, column: str) -> str:
+    match column:
+        case "figure":
+            return figure.name
+        case "target":
+            return str(figure.target or "")
+        case "measured":
+            return _number(figure.measured, figure.unit)
+        case "human":
+            return _number(figure.human, figure.unit)
+        case _:
+            return figure.verdict
 
 
 def _number(value: float | None, unit: str) -> str:
@@ -98,11 +105,12 @@ def _number(value: float | None, unit: str) -> str:
     return f"{value:,.{digits}f} {unit}".strip()
 
 
-def as_table(figures: Iterable[Figure], title: str) -> Table:
+def as_table(figures: Sequence[Figure], title: str) -> Table:
     """The figures as a table for the terminal, a section a group."""
+    columns = _columns(figures)
     table = Table(title=title, title_justify="left")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("figure", "") else "right")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("figure", "verdict") else "right")
     group = ""
     colours = {"met": "green", "missed": "red"}
     for figure in figures:
@@ -110,23 +118,20 @@ def as_table(figures: Iterable[Figure], title: str) -> Table:
             group = figure.group
             table.add_section()
             table.add_row(f"[bold]{group}[/bold]")
-        *cells, verdict = _cells(figure)
+        *cells, verdict = (_cell(figure, column) for column in columns)
         colour = colours.get(verdict, "")
         table.add_row(*cells, f"[{colour}]{verdict}[/{colour}]" if colour else "")
     return table
 
 
-def as_markdown(figures: Iterable[Figure]) -> str:
+def as_markdown(figures: Sequence[Figure]) -> str:
     """The figures as Markdown tables, one a group, with the notes below each."""
+    columns = _columns(figures)
+    rule = ["---" if column in ("figure", "verdict") else "---:" for column in columns]
     lines: list[str] = []
-    notes: list[str] = []
-    group = ""
-    for figure in figures:
-        if figure.group != group:
-            lines += [*notes, "", f"### {figure.group}", ""]
-            lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|---:|---:|---:|---|"]
-            group, notes = figure.group, [""]
-        lines.append("| " + " | ".join(_cells(figure)) + " |")
-        if figure.note:
-            notes.append(f"* {figure.name}: {figure.note}")
-    return "\n".join([*lines, *notes]).strip() + "\n"
+    for group in dict.fromkeys(figure.group for figure in figures):
+        members = [figure for figure in figures if figure.group == group]
+        lines += [f"### {group}", "", f"| {' | '.join(columns)} |", f"|{'|'.join(rule)}|"]
+        lines += [f"| {' | '.join(_cell(f, column) for column in columns)} |" for f in members]
+        lines += ["", *(f"* {f.name}: {f.note}" for f in members if f.note), ""]
+    return "\n".join(lines).strip() + "\n"

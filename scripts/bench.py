@@ -1,0 +1,79 @@
+"""Measure lofid on this machine: engines, writing, rendering, playing, memory, sameness.
+
+python scripts/bench.py            # about ten minutes on two cores
+python scripts/bench.py --only playing --only rendering
+"""
+
+import json
+import platform
+import tempfile
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+
+from lofid.files import replacing
+from lofid.judge import bench
+from lofid.judge.figures import Figure, as_markdown, as_table
+
+
+class Measurement(StrEnum):
+    """What can be measured by itself."""
+
+    ENGINES = "engines"
+    WRITING = "writing"
+    RENDERING = "rendering"
+    PLAYING = "playing"
+    SAMENESS = "sameness"
+    SOAK = "soak"
+
+
+def main(
+    only: Annotated[
+        list[Measurement] | None, typer.Option(help="Measure only this, repeatable.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the figures there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Print every figure beside its target."""
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory() as temporary:
+
+        def fresh(name: str) -> Path:
+            folder = Path(temporary, name)
+            folder.mkdir()
+            return folder
+
+        measurements: dict[Measurement, Callable[[], list[Figure]]] = {
+            Measurement.ENGINES: bench.engines,
+            Measurement.WRITING: bench.writing,
+            Measurement.RENDERING: lambda: bench.rendering(fresh("rendering")),
+            Measurement.PLAYING: bench.playing,
+            Measurement.SAMENESS: lambda: bench.sameness(fresh("sameness")),
+            Measurement.SOAK: lambda: bench.soak(fresh("soak")),
+        }
+        with Console(stderr=True).status("") as status:
+            for name in only or measurements:
+                status.update(f"Measuring {name} ...")
+                figures += measurements[name]()
+    machine = (
+        f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    console = Console()
+    if as_json:
+        described = [figure.as_json() for figure in figures]
+        console.print_json(json.dumps({"machine": machine, "figures": described}))
+    else:
+        console.print(as_table(figures, machine))
+    if markdown:
+        with replacing(markdown) as temporary_name:
+            text = f"# Benchmark\n\nOn {machine}.\n\n{as_markdown(figures)}"
+            temporary_name.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
