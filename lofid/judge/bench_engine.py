@@ -46,7 +46,7 @@ class PairResult:
 
 
 def measure_pair(
-    keys: RwkvConfig, drums: RwkvConfig, storage: Storage = "bf16", rounds: int = 30
+    keys: RwkvConfig, drums: RwkvConfig, storage: Storage = "int8", rounds: int = 30
 ) -> PairResult:
     """Time both, taking turns, so that whatever else the machine does hits both alike.
 

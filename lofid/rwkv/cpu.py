@@ -34,13 +34,14 @@ class CpuEngine:
     """An RWKV-6 on one CPU thread; see :class:`lofid.rwkv.engine.Engine` for the contract.
 
     ``tensors`` are float32 under their official names; they are copied. ``storage`` is how
-    matrices are kept: ``bf16`` loses least for its speed and is the default, ``int8`` halves the
-    memory read per token once more, ``fp32`` is exact. Raises
-    :class:`~lofid.errors.LofidError` for tensors that are missing, unknown or of a wrong shape.
+    matrices are kept. ``int8`` reads least memory a token, is the fastest and moves the
+    distribution of trained models by 4e-5 nats a token; ``bf16`` moves it by 3e-6; ``fp32`` is
+    exact. Raises :class:`~lofid.errors.LofidError` for tensors that are missing, unknown or of a
+    wrong shape.
     """
 
     def __init__(
-        self, config: RwkvConfig, tensors: Mapping[str, _Floats], storage: Storage = "bf16"
+        self, config: RwkvConfig, tensors: Mapping[str, _Floats], storage: Storage = "int8"
     ) -> None:
         check_tensors(config, tensors, "the model")
         self.name = f"cpu-{storage}"

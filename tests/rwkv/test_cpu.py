@@ -99,7 +99,7 @@ def test_smaller_storage_stays_close(storage: Storage) -> None:
     tensors, tokens = random_tensors(config), random_tokens(config, 64)
     exact = logits_one_by_one(CpuEngine(config, tensors, "fp32"), tokens, State.zero(config))
     found = logits_one_by_one(CpuEngine(config, tensors, storage), tokens, State.zero(config))
-    assert divergence(exact, found) < 1e-3
+    assert divergence(exact, found) < {"fp32": 1e-9, "bf16": 1e-4, "int8": 2e-3}[storage]
     assert np.abs(exact).max() > 1  # or closeness would say nothing
 
 
