@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lofid.errors import LofidError
@@ -28,4 +28,5 @@ def replacing(path: Path) -> Iterator[Path]:
             "choose another place or make room there."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # no folder to clean: the reason is on its way already
+            temporary.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+import torch._inductor.config
 from torch import Tensor
 from torch.nn import functional
 
@@ -102,6 +103,8 @@ class Trainer:
         self.config, self.corpus, self.settings = config, corpus, settings
         self.out, self.device = out, device
         self.model = Rwkv6(config, settings.dropout).to(device)
+        # The compiled model draws the same random numbers as the plain one.
+        torch._inductor.config.fallback_random = True
         self._forward = torch.compile(self.model, dynamic=False) if fused else self.model
         self.optimiser = torch.optim.AdamW(
             parameter_groups(self.model, settings.rate, settings.weight_decay),

@@ -149,11 +149,21 @@ class Block(nn.Module):
         x = self.ln0(x)
         normed = self.ln1(x)
         mixed, wkv = self.att(normed, att_last, wkv)
-        x = x + functional.dropout(mixed, self.dropout, self.training)
+        x = x + self._dropped(mixed)
         att_last, normed = normed[:, -1], self.ln2(x)
         mixed = self.ffn(normed, ffn_last)
-        x = x + functional.dropout(mixed, self.dropout, self.training)
+        x = x + self._dropped(mixed)
         return x, att_last, normed[:, -1], wkv
+
+    def _dropped(self, mixed: Tensor) -> Tensor:
+        """Channels of ``mixed`` [B, T, D] left out at random, the same throughout a stream.
+
+        One draw a stream costs next to nothing; one a token costs a fifth of the speed.
+        """
+        if not self.training or self.dropout == 0.0:
+            return mixed
+        kept = torch.rand(mixed.shape[0], 1, mixed.shape[2], device=mixed.device) >= self.dropout
+        return mixed * kept / (1 - self.dropout)
 
 
 class Rwkv6(nn.Module):
