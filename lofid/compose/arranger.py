@@ -207,7 +207,8 @@ def _played(
     """Notes with swing, the voice's timing and touch, in order of time."""
     ticks_per_ms = plan.tempo * PPQ / 60_000
     timing = generator(seed, Stream.TIMING, place.number, attempt=list(Part).index(part))
-    spread = timing.normal(0.0, groove.looseness, size=(16, 3)).clip(-15, 15)
+    spread = timing.normal(0.0, groove.looseness, size=(8, 2, 3)).clip(-15, 15)
+    spread -= spread.mean(axis=0)  # neither early nor late, neither more nor less swing
     touch = generator(seed, Stream.TOUCH, plan.index, attempt=list(Part).index(part))
     played: list[Note] = []
     strum: dict[int, int] = {}
@@ -215,7 +216,7 @@ def _played(
         step = min(max(round(note.start / SIXTEENTH), 0), 15)
         rank = strum.get(note.start, 0)
         strum[note.start] = rank + 1
-        delay = spread[step, _voice(part, note)]
+        delay = spread[step // 2, step % 2, _voice(part, note)]
         delay += _delay(part, note, groove) + (_STRUM_MS * rank if part is Part.KEYS else 0.0)
         # Micro-timing of the models' own is kept: only the sixteenth itself is swung.
         swing = swung(step * SIXTEENTH, plan.swing) - step * SIXTEENTH

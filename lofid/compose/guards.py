@@ -16,9 +16,6 @@ FEWEST_HITS = 3
 LIVELY = 32.0
 """Velocity steps: seven in ten groove bars of the Groove MIDI Dataset spread further."""
 
-FREE_STYLES = frozenset({"jazz"})
-"""Styles whose drummers need neither a kick on 1 nor a backbeat."""
-
 
 def has_groove(hits: Sequence[Note]) -> bool:
     """Whether a bar has its kick on the first beat and its snare on the second and fourth."""
@@ -32,14 +29,14 @@ def has_groove(hits: Sequence[Note]) -> bool:
     return plays(DrumClass.KICK, 0) and all(plays(DrumClass.SNARE, at) for at in BACKBEATS)
 
 
-def drums_findings(hits: Sequence[Note], plan: BarPlan) -> list[str]:
+def drums_findings(hits: Sequence[Note]) -> list[str]:
     """What is wrong with a bar of drums; empty if nothing is."""
     findings = []
     if len(hits) < FEWEST_HITS:
         findings.append(f"silence: {len(hits)} drum hits")
     if len(hits) > MOST_HITS:
         findings.append(f"crowd: {len(hits)} drum hits")
-    if plan.drum_style not in FREE_STYLES and not has_groove(hits):
+    if not has_groove(hits):
         findings.append("no groove: the kick on 1 or the backbeat is missing")
     return findings
 

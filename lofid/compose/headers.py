@@ -6,7 +6,7 @@ from lofid.music.plan import BarPlan
 from lofid.tokens import drums, keys
 from lofid.tokens.controls import BinnedField
 
-_MELODY_NOTES = (1.0, 4.0)
+_MELODY_NOTES = (1.0, 3.0)
 """Melody notes a bar at the dial's two ends: lo-fi's are sparse."""
 
 
@@ -15,10 +15,14 @@ def dialled(dial: float, field: BinnedField) -> float:
     return float(np.interp(dial, np.linspace(0, 1, len(field.edges)), field.edges))
 
 
+def melody_notes(dial: float) -> float:
+    """Melody notes a bar for a dial of melody: none at 0."""
+    return float(np.interp(dial, (0, 1), _MELODY_NOTES)) if dial else 0.0
+
+
 def keys_header(plan: BarPlan) -> list[int]:
     """The header tokens of a bar of keys, in the home key."""
     shift = plan.key.transposition
-    melody = float(np.interp(plan.melody, (0, 1), _MELODY_NOTES)) if plan.melody else 0.0
     return keys.encode_header(
         keys.KeysHeader(
             tempo=plan.tempo,
@@ -27,7 +31,7 @@ def keys_header(plan: BarPlan) -> list[int]:
             density=dialled(plan.density, keys.DENSITY),
             energy=dialled(plan.energy, keys.ENERGY),
             register=plan.register - shift,
-            melody=melody,
+            melody=melody_notes(plan.melody),
         )
     )
 

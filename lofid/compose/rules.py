@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lofid.compose.headers import dialled, melody_notes
 from lofid.music.notes import SIXTEENTH, TICKS_PER_BAR, DrumClass, Part
 from lofid.music.plan import BarPlan
 from lofid.music.voicing import comping_pitches, is_cluster, melody_pitches
@@ -27,10 +28,15 @@ _FOREIGN_TO_CHORD = -0.7
 
 _GATHERED = 3
 _NOTES_AT_ONCE = 5
-_LEAVING_EARLY = -4.0
+_LEAVING_EARLY = -6.0
 """Leaving a chord of fewer than ``_GATHERED`` notes, where the plan wants chords unbroken."""
 
-_MELODY_ONSETS = 4
+_ONE_MORE_CHORD = -2.5
+"""Each onset beyond those that the asked notes make up, gathered into chords."""
+
+_CLIPPED = -2.0
+"""Notes of the comping shorter than an eighth: lo-fi lets its chords ring."""
+
 FEWEST_NOTES = 2
 MOST_HITS = 30
 MOST_CRASHES = 2
@@ -59,7 +65,9 @@ def _set(bias: NDArray[np.float64], tokens: range, value: float) -> None:
 
 
 _POSITIONS = keys.VOCABULARY.block("position")
-_PITCHES = range(keys.COMPING_TOKENS.start, keys.LEAD_TOKENS.stop)
+_SHORT = keys.VOCABULARY.block("length")[
+    : keys.VELOCITIES * sum(ticks < 2 * SIXTEENTH for ticks in keys.LENGTHS)
+]
 
 
 class KeysRules:
@@ -79,6 +87,10 @@ class KeysRules:
         self._lead_here = False
         self._leads = 0
         self._notes = 0
+        self._onsets = 0
+        self._most_leads = round(melody_notes(plan.melody)) + 1
+        together = 1 + (_GATHERED - 1) * (1 - plan.broken)
+        self._enough = max(dialled(plan.density, keys.DENSITY) / together, len(plan.chords))
 
     def _pitch_bias(self, share: int) -> NDArray[np.float64]:
         """The bias during one of the bar's chords, whatever was written before."""
@@ -112,7 +124,7 @@ class KeysRules:
         share = self._position * keys.POSITION_TICKS * len(self._static) // TICKS_PER_BAR
         bias = self._static[share].copy()
         leads = keys.LEAD_TOKENS
-        if self._lead_here or self._leads >= _MELODY_ONSETS:
+        if self._lead_here or self._leads >= self._most_leads:
             _set(bias, leads, FORBIDDEN)
         elif self._comping_here:  # the melody stays above the chord it sounds with
             top = self._comping_here[-1] + 3 - keys.MELODY.start
@@ -120,6 +132,11 @@ class KeysRules:
         if self._over is not None:
             self._keep_comping(bias, phase)
             return bias
+        if phase is Phase.PITCH and self._last_pitch in keys.COMPING_TOKENS:
+            _set(bias, _SHORT, _CLIPPED)
+        if self._onsets >= self._enough:
+            excess = self._onsets + 1 - self._enough
+            bias[_POSITIONS.start : _POSITIONS.stop] += _ONE_MORE_CHORD * excess
         if self._notes < FEWEST_NOTES:
             bias[keys.GRAMMAR.end] = FORBIDDEN
         if self._comping_here:
@@ -143,6 +160,7 @@ class KeysRules:
             self._lead_here = False
         elif token in keys.COMPING_TOKENS:
             self._notes += 1
+            self._onsets += not self._comping_here
             self._comping_here.append(token - keys.COMPING_TOKENS.start + keys.COMPING.start)
             self._last_pitch = token
         elif token in keys.LEAD_TOKENS:
@@ -169,7 +187,7 @@ class KeysRules:
                 bias[following[1]] = 0.0
             else:
                 _set(bias, _POSITIONS[following[0] + 1 :], FORBIDDEN)
-        if phase in (Phase.OPEN, Phase.NOTE) and self._leads >= _MELODY_ONSETS:
+        if phase in (Phase.OPEN, Phase.NOTE) and self._leads >= self._most_leads:
             # No melody note is left: only positions where comping follows.
             kept = following[0] if following else None
             for position in range(keys.POSITIONS):

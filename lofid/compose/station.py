@@ -304,7 +304,7 @@ class Station:
             rng = generator(state.seed, Stream.DRUMS, state.index, attempt)
             tokens = self._drums.write(header, DrumsRules(plan, backbeat=insist), own, rng)
             hits = drums.decode_notes(tokens)
-            findings = tuple(drums_findings(hits, plan))
+            findings = tuple(drums_findings(hits))
             rank = (len(findings), drums_weakness(hits, wanted))
             takes.append((rank, attempt, _Take(tokens, own, findings)))
         return min(takes, key=lambda take: take[:2])[2]

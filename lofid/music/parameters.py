@@ -347,7 +347,7 @@ class Groove:
     )
     bass_delay: float = number(12, 0, 35, "ms", "How late the bass lies.", effect=Effect.MUSICAL)
     looseness: float = number(
-        5,
+        4,
         0,
         15,
         "ms",
