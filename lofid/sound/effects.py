@@ -1,0 +1,184 @@
+"""Effects on a running stream: pedalboard's, and tape, crusher, sidechain and limiter of our own.
+
+Every effect keeps its state between blocks, and takes changed parameters from the next block on.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lofid.music.parameters import Sound
+from lofid.sound import SAMPLE_RATE, _kernels
+from lofid.sound._kernels import Audio
+from lofid.system import ATOMIC, missing_error
+
+_WOW_HERTZ = (0.37, 0.71)
+_FLUTTER_HERTZ = (6.3, 8.9)
+
+
+class KeysChain:
+    """Chorus, tremolo and room for the keys."""
+
+    def __init__(self) -> None:
+        board = _pedalboard()
+        self._chorus = board.Chorus(rate_hz=0.6, depth=0.15, centre_delay_ms=8.0, mix=0.0)
+        self._reverb = board.Reverb(room_size=0.45, damping=0.6, wet_level=0.0, dry_level=1.0)
+        self._board = board.Pedalboard([self._chorus, self._reverb])
+        self._frame = 0
+
+    def process(self, audio: Audio, sound: Sound) -> Audio:
+        """The keys with their effects, [frames, 2]."""
+        self._chorus.mix = 0.5 * sound.chorus
+        # Freeverb's dry level counts twice inside JUCE, its wet level three times.
+        self._reverb.dry_level, self._reverb.wet_level = 0.5, 0.35 * sound.reverb
+        audio = _through(self._board, audio)
+        if sound.tremolo > 0:
+            turn = 2 * np.pi * 4.2 / SAMPLE_RATE * (self._frame + np.arange(len(audio)))
+            sway = (0.5 * sound.tremolo * np.sin(turn)).astype(np.float32)
+            audio *= np.stack((1 + sway, 1 - sway), axis=1)
+        self._frame += len(audio)
+        return audio
+
+
+class DrumsChain:
+    """A small room for the drums."""
+
+    def __init__(self) -> None:
+        board = _pedalboard()
+        self._reverb = board.Reverb(room_size=0.2, damping=0.7, wet_level=0.0, dry_level=1.0)
+        self._board = board.Pedalboard([self._reverb])
+
+    def process(self, audio: Audio, sound: Sound) -> Audio:
+        """The drums with their room, [frames, 2]."""
+        self._reverb.dry_level, self._reverb.wet_level = 0.5, 0.12 * sound.reverb
+        return _through(self._board, audio)
+
+
+class TapeChain:
+    """The master chain up to the noise: filter, compress, saturate, wow and flutter, crush."""
+
+    LATENCY = 256
+    """Frames between input and output: half the delay line that wow and flutter move in."""
+
+    def __init__(self, seed: int) -> None:
+        board = _pedalboard()
+        # Two gentle poles: 12 dB an octave, and nothing is taken from the bass.
+        self._filters = [board.LowpassFilter(9000.0), board.LowpassFilter(9000.0)]
+        compressor = board.Compressor(threshold_db=-20.0, ratio=1.8, attack_ms=20, release_ms=180)
+        self._board = board.Pedalboard([*self._filters, compressor])
+        key = np.array([seed % 2**64, 3], dtype=np.uint64)
+        random = np.random.Generator(np.random.Philox(key=key))
+        hertz = np.array([*_WOW_HERTZ, *_FLUTTER_HERTZ])
+        self._rates = 2 * np.pi * hertz / SAMPLE_RATE
+        self._phases = random.uniform(0, 2 * np.pi, len(hertz))
+        self._depths: NDArray[np.float64] | None = None
+        self._frame = 0
+        self._history: Audio = np.zeros((2 * self.LATENCY, 2), dtype=np.float32)
+        self._held = np.zeros(3)
+
+    def process(self, audio: Audio, sound: Sound) -> Audio:
+        """The mix as a worn tape gives it back, LATENCY frames late."""
+        for low_pass in self._filters:
+            low_pass.cutoff_frequency_hz = sound.low_pass
+        audio = _through(self._board, audio)
+        # A sine of the delay with depth d frames changes the speed by d * rate at most.
+        speeds = np.array(
+            [0.6 * sound.wow, 0.4 * sound.wow, 0.6 * sound.flutter, 0.4 * sound.flutter]
+        )
+        depths = speeds / 100 / self._rates
+        before = depths if self._depths is None else self._depths
+        out = np.empty_like(audio)
+        _kernels.saturate_and_waver(
+            audio,
+            0.2 + 2.3 * sound.saturation,
+            np.stack((before, depths)),
+            self._frame,
+            self._phases,
+            self._rates,
+            self._history,
+            out,
+        )
+        self._depths = depths
+        self._frame += len(audio)
+        if sound.crush > 0:
+            step = min(1.0, sound.crush_rate * 1000 / SAMPLE_RATE)
+            _kernels.crush(out, sound.crush_bits, step, sound.crush, self._held)
+        return out
+
+
+class Ducker:
+    """The sidechain: how far the kick pushes others down, from the kicks' own frames."""
+
+    def __init__(self) -> None:
+        self._state = np.zeros(3)
+
+    def envelope(self, kicks: list[tuple[int, float]], frames: int) -> NDArray[np.float32]:
+        """0 to 1 for every frame of the next block; kicks are (frame in it, strength 0-1)."""
+        out = np.empty(frames, dtype=np.float32)
+        _kernels.ducking(
+            np.array([frame for frame, _ in kicks], dtype=np.int64),
+            np.array([strength for _, strength in kicks], dtype=np.float64),
+            _coefficient(0.007),
+            int(0.025 * SAMPLE_RATE),
+            _coefficient(0.160),
+            self._state,
+            out,
+        )
+        return out
+
+
+class Limiter:
+    """A look-ahead limiter that holds the true peak below a ceiling."""
+
+    CEILING = -1.2
+    """dBTP; a margin below -1 for the interpolators of others."""
+
+    _LOOK = 240
+    _TAPS = 24
+    LATENCY = _LOOK + _TAPS // 2 - 1
+    """Frames between input and output."""
+
+    def __init__(self) -> None:
+        phases = np.arange(1, 4)[:, None] / 4
+        places = np.arange(self._TAPS) - self._TAPS // 2 + phases
+        window = np.cos(np.pi * places / (self._TAPS + 1)) ** 2
+        self._taps = np.sinc(places) * window
+        self._history: Audio = np.zeros((self.LATENCY, 2), dtype=np.float32)
+        self._needed = np.ones((2, self._LOOK))
+        self._state = np.array([1.0, 0.0, float(self._LOOK), 0.0])
+
+    def process(self, audio: Audio) -> Audio:
+        """The audio with its true peak below the ceiling, LATENCY frames late."""
+        out = np.empty_like(audio)
+        ceiling = 10 ** (self.CEILING / 20)
+        _kernels.limit(
+            audio,
+            ceiling,
+            _coefficient(0.08),
+            self._taps,
+            self._history,
+            self._needed,
+            self._state,
+            out,
+        )
+        return out
+
+
+def _through(board: Any, audio: Audio) -> Audio:
+    """A pedalboard's output for the next block; its plugins go on where they were."""
+    out: Audio = board.process(audio.T, SAMPLE_RATE, buffer_size=8192, reset=False)
+    return np.ascontiguousarray(out.T)
+
+
+def _coefficient(seconds: float) -> float:
+    """Of a one-pole that comes 63 % of the way in ``seconds``."""
+    return float(1 - np.exp(-1 / (seconds * SAMPLE_RATE)))
+
+
+def _pedalboard() -> Any:
+    try:
+        import pedalboard  # noqa: PLC0415 - needs a library of the operating system
+    except (ImportError, OSError):
+        raise missing_error(ATOMIC) from None
+    return pedalboard
