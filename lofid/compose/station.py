@@ -49,26 +49,39 @@ MOST_REPEATS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class LoopMemory:
-    """What is kept of a loop: for each of its bars the event tokens, and the states after it.
+class KeysMemory:
+    """What is kept of the keys of a loop: for each bar the event tokens, None before it is written.
 
-    ``comping`` and ``drums`` are the bars of the first pass, ``lead`` the same comping with the
-    melody that was written above it; None where nothing is kept yet. ``repeats`` counts for each
-    bar how often in a row the kept drums and comping have been played unchanged.
+    ``comping`` is the first pass, ``lead`` the same comping with the melody that was written above
+    it; ``after`` the model's state at the end of the first pass.
     """
 
     comping: tuple[Tokens | None, ...]
     lead: tuple[Tokens | None, ...]
-    drums: tuple[Tokens | None, ...]
+    after: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrumsMemory:
+    """What is kept of the drums of a loop, in the same way."""
+
+    bars: tuple[Tokens | None, ...]
+    after: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopMemory:
+    """What is kept of a loop; ``repeats`` counts for each bar its passes without variation."""
+
+    keys: KeysMemory
+    drums: DrumsMemory
     repeats: tuple[int, ...]
-    keys_state: State | None = None
-    drums_state: State | None = None
 
     @classmethod
     def empty(cls, bars: int) -> "LoopMemory":
         """Of a loop that was never played."""
         nothing = (None,) * bars
-        return cls(nothing, nothing, nothing, (0,) * bars)
+        return cls(KeysMemory(nothing, nothing), DrumsMemory(nothing), (0,) * bars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,34 +167,26 @@ class Station:
             # A loop that comes back is taken up as the players knew it.
             state = replace(
                 state,
-                keys=memory.keys_state or state.keys,
-                drums=memory.drums_state or state.drums,
+                keys=memory.keys.after or state.keys,
+                drums=memory.drums.after or state.drums,
             )
         vary = _Variation.drawn(self.settings, state.seed, state.index, place, memory)
         drums_later = self._second_thread.submit(
-            self._write_drums, state, plan, place, memory, vary
+            self._write_drums, state, plan, place, memory.drums, vary
         )
-        keys_result = self._write_keys(state, plan, place, memory, vary)
-        drums_result = drums_later.result()
-        notes = Written()
+        keys_take, keys_memory = self._write_keys(state, plan, place, memory.keys, vary)
+        drums_take, drums_memory = drums_later.result()
         slot = place.slot
-        repeats = memory.repeats[slot] + 1
-        if vary.keys or vary.drums:
-            repeats = 0
-        memory = replace(memory, repeats=_with(memory.repeats, slot, repeats))
-        if keys_result:
-            take, kept = keys_result
-            heard = keys.decode_notes(take.tokens)
+        repeats = 0 if vary.keys or vary.drums else memory.repeats[slot] + 1
+        memory = LoopMemory(keys_memory, drums_memory, _with(memory.repeats, slot, repeats))
+        notes = Written()
+        if keys_take:
+            heard = keys.decode_notes(keys_take.tokens)
             notes = replace(notes, comping=heard.comping, melody=heard.melody)
-            memory = replace(
-                memory, comping=kept.comping, lead=kept.lead, keys_state=kept.keys_state
-            )
-            state = replace(state, keys=take.state)
-        if drums_result:
-            take, kept = drums_result
-            notes = replace(notes, drums=drums.decode_notes(take.tokens))
-            memory = replace(memory, drums=kept.drums, drums_state=kept.drums_state)
-            state = replace(state, drums=take.state)
+            state = replace(state, keys=keys_take.state)
+        if drums_take:
+            notes = replace(notes, drums=drums.decode_notes(drums_take.tokens))
+            state = replace(state, drums=drums_take.state)
         loop_place = LoopPlace(state.song.number, list(LoopName).index(name), slot)
         bar = Bar(
             plan,
@@ -208,12 +213,12 @@ class Station:
         state: SessionState,
         plan: BarPlan,
         place: Place,
-        memory: LoopMemory,
+        memory: KeysMemory,
         vary: "_Variation",
-    ) -> tuple[_Take, LoopMemory] | None:
-        """The bar of keys and what is kept of it; None where the keys are silent."""
+    ) -> tuple[_Take | None, KeysMemory]:
+        """The bar of keys, None where they are silent, and what is kept of the loop's keys."""
         if not plan.parts & {Part.KEYS, Part.MELODY}:
-            return None
+            return None, memory
         slot = place.slot
         header = keys_header(plan)
         kept = memory.comping[slot]
@@ -242,8 +247,8 @@ class Station:
             own = state.keys.copy()
             self._keys.hear(header, comping, own)
             take = _Take(comping, own)
-        if place.closes_loop and memory.keys_state is None:
-            memory = replace(memory, keys_state=take.state)
+        if place.closes_loop and memory.after is None:
+            memory = replace(memory, after=take.state)
         return take, memory
 
     def _best_keys(self, state: SessionState, plan: BarPlan, header: list[int]) -> _Take:
@@ -265,29 +270,29 @@ class Station:
         state: SessionState,
         plan: BarPlan,
         place: Place,
-        memory: LoopMemory,
+        memory: DrumsMemory,
         vary: "_Variation",
-    ) -> tuple[_Take, LoopMemory] | None:
-        """The bar of drums and what is kept of it; None where the drums are silent."""
+    ) -> tuple[_Take | None, DrumsMemory]:
+        """The bar of drums, None where they are silent, and what is kept of the loop's drums."""
         if Part.DRUMS not in plan.parts:
-            return None
+            return None, memory
         slot = place.slot
         header = drums_header(plan)
-        kept = memory.drums[slot]
+        kept = memory.bars[slot]
         take: _Take | None = None
         if kept is None or plan.fill or vary.drums:
-            opens = not any(any(loop.drums) for loop in (state.a, state.b) if loop)
+            opens = not any(any(loop.drums.bars) for loop in (state.a, state.b) if loop)
             attempts = FIRST_GROOVES if opens else CANDIDATES
             take = _sound(self._best_drums(state, plan, header, attempts), kept, "drums", plan)
             if take and kept is None and not plan.fill:
-                memory = replace(memory, drums=_with(memory.drums, slot, take.tokens))
+                memory = replace(memory, bars=_with(memory.bars, slot, take.tokens))
         if take is None:
             assert kept is not None
             own = state.drums.copy()
             self._drums.hear(header, kept, own)
             take = _Take(kept, own)
-        if place.closes_loop and memory.drums_state is None:
-            memory = replace(memory, drums_state=take.state)
+        if place.closes_loop and memory.after is None:
+            memory = replace(memory, after=take.state)
         return take, memory
 
     def _best_drums(
