@@ -17,7 +17,15 @@ from rich.progress import Progress
 from lofid.compose.preset import load_preset, preset_names
 from lofid.files import replacing
 from lofid.judge.figures import Figure, as_markdown, as_table
-from lofid.judge.report import Humans, Take, layer_table, musical_figures, recital_figures
+from lofid.judge.listening import listen
+from lofid.judge.report import (
+    Humans,
+    Take,
+    layer_table,
+    musical_figures,
+    recital_figures,
+    sound_figures,
+)
 from lofid.judge.takes import write_take
 from lofid.rwkv.shipped import shipped_engine
 from lofid.tokens import drums, keys
@@ -39,6 +47,9 @@ def main(
     pictures: Annotated[
         Path | None, typer.Option(help="Also draw each preset's first seed into that folder.")
     ] = None,
+    sound: Annotated[
+        bool, typer.Option(help="Render each preset's first seed and measure its loudness.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Print the musical figures of the presets."""
@@ -60,8 +71,12 @@ def main(
         figures = musical_figures(takes, humans)
         if humans:
             figures += recital_figures(takes, humans)
+        firsts = [take for take in takes if take.seed == 1]
         if pictures:
-            _draw(takes, pictures)
+            _draw(firsts, pictures)
+        if sound:
+            for take in firsts:
+                figures += _measured_sound(take, pictures)
     if as_json:
         console.print_json(json.dumps([figure.as_json() for figure in figures]))
     else:
@@ -76,11 +91,19 @@ def _draw(takes: list[Take], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for take in takes:
-        if take.seed == 1:
-            stem = folder / take.preset
-            pictures.piano_roll(take.bars, stem.with_suffix(".roll.png"))
-            pictures.onset_histogram(take.bars, stem.with_suffix(".onsets.png"))
-            pictures.velocity_histogram(take.bars, stem.with_suffix(".velocities.png"))
+        stem = folder / take.preset
+        pictures.piano_roll(take.bars, stem.with_suffix(".roll.png"))
+        pictures.onset_histogram(take.bars, stem.with_suffix(".onsets.png"))
+        pictures.velocity_histogram(take.bars, stem.with_suffix(".velocities.png"))
+
+
+def _measured_sound(take: Take, folder: Path | None) -> list[Figure]:
+    mix, stems = listen(load_preset(take.preset), take)
+    if folder:
+        from lofid.judge import pictures  # noqa: PLC0415 - matplotlib is optional
+
+        pictures.spectrogram(mix, (folder / take.preset).with_suffix(".sound.png"))
+    return sound_figures(take.preset, mix, stems)
 
 
 def _write(path: Path, names: list[str], seeds: int, bars: int, figures: list[Figure]) -> None:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from lofid.judge.figures import Share
+from lofid.sound import SAMPLE_RATE
 
 Audio = NDArray[np.float32]
 
-SAMPLE_RATE = 48_000
 SILENCE = -70.0
 """LUFS below which BS.1770 counts nothing, and we call a stem silent."""
 
@@ -79,15 +79,20 @@ class Balance:
     inside: Share
 
 
-def balance(stem: Audio, mix: Audio, low: float, high: float) -> Balance | None:
-    """Compare a stem with the mix that it is part of; None for a silent stem."""
-    level = integrated(stem) - integrated(mix)
-    if not math.isfinite(level):
-        return None
-    of_stem, of_mix = short_term(stem), short_term(mix)
-    differences = (of_stem - of_mix)[(of_stem > SILENCE) & (of_mix > SILENCE)]
-    inside = int(np.sum((differences >= low) & (differences <= high)))
-    return Balance(level, Share(inside, len(differences)))
+def balance(
+    stems: Mapping[str, Audio], mix: Audio, wanted: Mapping[str, tuple[float, float]]
+) -> Mapping[str, Balance]:
+    """Compare the stems that are wanted within some range with a mix; silent ones are left out."""
+    whole, windows = integrated(mix), short_term(mix)
+    found: dict[str, Balance] = {}
+    for name, (low, high) in wanted.items():
+        level = integrated(stems[name]) - whole if name in stems else -math.inf
+        if math.isfinite(level):
+            own = short_term(stems[name])
+            differences = (own - windows)[(own > SILENCE) & (windows > SILENCE)]
+            inside = int(np.sum((differences >= low) & (differences <= high)))
+            found[name] = Balance(level, Share(inside, len(differences)))
+    return found
 
 
 BALANCE: Mapping[str, tuple[float, float]] = {

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from lofid.errors import LofidError
 from lofid.files import replacing
-from lofid.judge.loudness import SAMPLE_RATE, Audio, short_term
+from lofid.judge.loudness import Audio, short_term
 from lofid.music.notes import DRUM_CLASS, EARLIEST_START, SIXTEENTH, TICKS_PER_BAR, DrumClass, Part
 from lofid.music.plan import Bar
+from lofid.sound import SAMPLE_RATE
 
 try:
     from matplotlib.collections import PatchCollection

@@ -317,15 +317,19 @@ def sound_figures(
         Figure(group, "true peak", loudness.true_peak(mix), "dBTP", Target(high=-1)),
         Figure(group, "loudness range", None if math.isnan(spread) else spread, "LU", Target(3, 7)),
     ]
+    to_mix = loudness.balance(stems, mix, loudness.BALANCE)
+    music = sum(stems.values(), np.zeros_like(mix))
+    to_sum = loudness.balance(stems, music, loudness.BALANCE)
     for stem, (low, high) in loudness.BALANCE.items():
-        found = loudness.balance(stems[stem], mix, low, high) if stem in stems else None
-        note = ""
-        if found is not None and found.inside.value is not None:
-            note = f"{found.inside.value:.0%} of its 3 s windows inside"
-        level = found.level if found else None
-        figures.append(
-            Figure(group, f"{stem}, to the mix", level, "LU", Target(low, high), note=note)
-        )
+        level, note = None, ""
+        if stem in to_mix:
+            level = to_mix[stem].level
+            note = (
+                f"{to_mix[stem].inside.value or 0:.0%} of its 3 s windows inside; "
+                f"to the sum of the stems {to_sum[stem].level:.1f} LU"
+            )
+        name = f"{stem}, to the mix"
+        figures.append(Figure(group, name, level, "LU", Target(low, high), note=note))
     return figures
 
 

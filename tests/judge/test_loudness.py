@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lofid.judge.loudness import (
-    SAMPLE_RATE,
     Audio,
     balance,
     integrated,
@@ -14,6 +13,7 @@ from lofid.judge.loudness import (
     short_term,
     true_peak,
 )
+from lofid.sound import SAMPLE_RATE
 
 
 def sine(decibels: float, seconds: float = 6.0, hertz: float = 997.0, phase: float = 0.0) -> Audio:
@@ -52,13 +52,11 @@ def test_true_peak_at_a_block_boundary() -> None:
 
 def test_balance() -> None:
     mix, stem = sine(-16.0), sine(-21.0)
-    found = balance(stem, mix, -7, -3)
-    assert found is not None
-    assert found.level == pytest.approx(-5.0, abs=0.05)
-    assert found.inside.value == 1
-    assert found.inside.total == len(short_term(mix)) == 4
     half = np.vstack([stem[: 3 * SAMPLE_RATE], np.zeros((3 * SAMPLE_RATE, 2), np.float32)])
-    partly = balance(half, mix, -7, -3)
-    assert partly is not None
-    assert partly.inside.total < 4
-    assert balance(np.zeros_like(mix), mix, -7, -3) is None
+    stems = {"drums": stem, "keys": half, "bass": np.zeros_like(mix)}
+    found = balance(stems, mix, dict.fromkeys(("drums", "keys", "bass", "texture"), (-7, -3)))
+    assert set(found) == {"drums", "keys"}
+    assert found["drums"].level == pytest.approx(-5.0, abs=0.05)
+    assert found["drums"].inside.value == 1
+    assert found["drums"].inside.total == len(short_term(mix)) == 4
+    assert found["keys"].inside.total < 4

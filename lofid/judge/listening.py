@@ -1,0 +1,24 @@
+"""A take as audio, through the studio of its preset."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lofid.compose.preset import Preset
+from lofid.judge.loudness import Audio
+from lofid.judge.report import Take
+from lofid.sound.studio import STEMS, Studio
+
+
+def listen(preset: Preset, take: Take) -> tuple[Audio, Mapping[str, Audio]]:
+    """The mix and the stems of a take, from its first bar line to the end of its last note.
+
+    Raises :class:`LofidError` where a system library is missing.
+    """
+    studio = Studio(preset.settings, take.seed)
+    blocks = [studio.render(bar) for bar in take.bars]
+    blocks.append(studio.finish())
+    late = Studio.LATENCY
+    mix = np.concatenate([block.mix for block in blocks])[late:]
+    stems = {stem: np.concatenate([block.stems[stem] for block in blocks])[late:] for stem in STEMS}
+    return mix, stems
