@@ -32,6 +32,9 @@ TOUCH = 4
 _WIDEST = 26
 """Ticks by which a drum hit's own feel may move it: two steps of the drums' vocabulary."""
 
+_OFF_SHARE = 0.4
+"""Share of a voice's looseness that its off-sixteenths get: the ear takes the rest for swing."""
+
 _STRUM_MS = 4.0
 """Between neighbouring notes of one chord, from the lowest up."""
 
@@ -209,6 +212,7 @@ def _played(
     timing = generator(seed, Stream.TIMING, place.number, attempt=list(Part).index(part))
     spread = timing.normal(0.0, groove.looseness, size=(8, 2, 3)).clip(-15, 15)
     spread -= spread.mean(axis=0)  # neither early nor late, neither more nor less swing
+    spread[:, 1] *= _OFF_SHARE
     touch = generator(seed, Stream.TOUCH, plan.index, attempt=list(Part).index(part))
     played: list[Note] = []
     strum: dict[int, int] = {}

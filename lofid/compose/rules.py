@@ -37,6 +37,9 @@ _ONE_MORE_CHORD = -2.5
 _CLIPPED = -2.0
 """Notes of the comping shorter than an eighth: lo-fi lets its chords ring."""
 
+_CLEARANCE = 3
+"""Semitones between a melody note and the chord that is struck with it, at least."""
+
 FEWEST_NOTES = 2
 MOST_HITS = 30
 MOST_CRASHES = 2
@@ -80,6 +83,7 @@ class KeysRules:
     def __init__(self, plan: BarPlan, over: Sequence[int] | None = None) -> None:
         self._plan = plan
         self._over = None if over is None else _comping_events(over)
+        self._top = max((_comping_pitch(event[1]) for event in self._over or ()), default=0)
         self._static = [self._pitch_bias(share) for share in range(len(plan.chords))]
         self._position = 0
         self._last_pitch = 0
@@ -126,9 +130,10 @@ class KeysRules:
         leads = keys.LEAD_TOKENS
         if self._lead_here or self._leads >= self._most_leads:
             _set(bias, leads, FORBIDDEN)
-        elif self._comping_here:  # the melody stays above the chord it sounds with
-            top = self._comping_here[-1] + 3 - keys.MELODY.start
-            _set(bias, leads[: max(top, 0)], FORBIDDEN)
+        else:  # the melody stays above the chords, and clear of one that it sounds with
+            here = self._comping_here[-1] + _CLEARANCE if self._comping_here else 0
+            lowest = max(here, self._top + 1)
+            _set(bias, leads[: max(lowest - keys.MELODY.start, 0)], FORBIDDEN)
         if self._over is not None:
             self._keep_comping(bias, phase)
             return bias
@@ -161,7 +166,7 @@ class KeysRules:
         elif token in keys.COMPING_TOKENS:
             self._notes += 1
             self._onsets += not self._comping_here
-            self._comping_here.append(token - keys.COMPING_TOKENS.start + keys.COMPING.start)
+            self._comping_here.append(_comping_pitch(token))
             self._last_pitch = token
         elif token in keys.LEAD_TOKENS:
             self._lead_here = True
@@ -193,6 +198,11 @@ class KeysRules:
             for position in range(keys.POSITIONS):
                 if position != kept:
                     bias[_POSITIONS[position]] = FORBIDDEN
+
+
+def _comping_pitch(token: int) -> int:
+    """The pitch of a comping token, in the home key."""
+    return token - keys.COMPING_TOKENS.start + keys.COMPING.start
 
 
 def _comping_events(tokens: Sequence[int]) -> list[tuple[int, int, int]]:
