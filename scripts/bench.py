@@ -6,6 +6,7 @@ python scripts/bench.py --only playing --only rendering
 
 import json
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,6 +17,7 @@ import psutil
 import typer
 from rich.console import Console
 
+from lofid.errors import LofidError
 from lofid.files import replacing
 from lofid.judge import bench
 from lofid.judge.figures import Figure, as_markdown, as_table
@@ -76,4 +78,7 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except LofidError as error:
+        sys.exit(f"bench: {error}")

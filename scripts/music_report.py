@@ -7,6 +7,7 @@ stays empty and recitation is not measured.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lofid.compose.preset import load_preset, preset_names
+from lofid.errors import LofidError
 from lofid.files import replacing
 from lofid.judge.figures import Figure, as_markdown, as_table
 from lofid.judge.listening import listen
@@ -117,4 +119,7 @@ def _write(path: Path, names: list[str], seeds: int, bars: int, figures: list[Fi
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except LofidError as error:
+        sys.exit(f"music_report: {error}")
