@@ -1,0 +1,47 @@
+"""Write ``docs/parameters.md`` from the table of parameters.
+
+Usage: ``python scripts/build_parameter_reference.py``. A test fails when the file is out of date.
+"""
+
+from pathlib import Path
+
+from lofid.music.parameters import GROUPS, PARAMETERS, Parameter
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
+HEAD = """# Parameters
+
+What a preset file may set, and `lofid render` and `lofid play` with it. Written by
+`scripts/build_parameter_reference.py` from `lofid/music/parameters.py`. A preset is a TOML file; a
+parameter that it leaves out keeps its default. Changes of `[music]`, `[form]` and `[groove]` are
+heard at the next bar line, those of `[sound]` and `[mix]` at once.
+"""
+
+
+def _row(parameter: Parameter) -> str:
+    plain = parameter.plain(parameter.default)
+    default = ", ".join(map(str, plain)) if isinstance(plain, list) else _shown(plain)
+    return f"| `{parameter.name}` | {parameter.allowed} | {default} | {parameter.description} |"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def reference() -> str:
+    """The whole page."""
+    pages = [HEAD]
+    for group, members in GROUPS.items():
+        rows = [_row(row) for row in PARAMETERS.values() if row.group == group]
+        summary = (members.__doc__ or "").partition(": ")[2].strip().rstrip(".")
+        pages.append(
+            f"## [{group}]: {summary}\n\n| key | takes | default | |\n|---|---|---|---|\n"
+            + "\n".join(rows)
+            + "\n"
+        )
+    return "\n".join(pages)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference(), "utf-8")
