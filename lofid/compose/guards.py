@@ -5,6 +5,7 @@ it; the least bad attempt is played. Guards judge notes, they never change them.
 """
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from lofid.compose.rules import BACKBEATS, FEWEST_NOTES, MOST_HITS
@@ -13,6 +14,7 @@ from lofid.music.plan import BarPlan
 
 MOST_KEYS = 40
 FEWEST_HITS = 3
+TIMEKEEPERS = (DrumClass.CLOSED_HAT, DrumClass.OPEN_HAT, DrumClass.RIDE)
 LIVELY = 32.0
 """Velocity steps: seven in ten groove bars of the Groove MIDI Dataset spread further."""
 
@@ -44,11 +46,19 @@ def drums_findings(hits: Sequence[Note]) -> list[str]:
 def drums_weakness(hits: Sequence[Note], wanted: float) -> float:
     """How far a sound bar of drums is from a good one: 0 is best.
 
-    Counts hits that are missing or too many against ``wanted``, and flat playing: velocities whose
-    standard deviation falls short of ``LIVELY``.
+    Counts hits that are missing or too many against ``wanted``, flat playing (velocities whose
+    standard deviation falls short of ``LIVELY``), time kept by no hat or ride, and a snare that
+    keeps it instead.
     """
     spread = statistics.pstdev(hit.velocity for hit in hits) if hits else 0.0
-    return abs(len(hits) - wanted) / 8 + max(0.0, LIVELY - spread) / 12
+    classes = Counter(DRUM_CLASS[hit.pitch] for hit in hits)
+    keeping_time = sum(classes[drum] for drum in TIMEKEEPERS)
+    return (
+        abs(len(hits) - wanted) / 8
+        + max(0.0, LIVELY - spread) / 12
+        + max(0, 4 - keeping_time) / 2
+        + max(0, classes[DrumClass.SNARE] - 5) / 2
+    )
 
 
 def keys_findings(comping: Sequence[Note], plan: BarPlan) -> list[str]:

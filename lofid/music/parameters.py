@@ -267,12 +267,10 @@ class Music:
         0,
         1,
         "",
-        "How many notes: 0 fewest, 0.5 the middle of the data.",
+        "How many notes: 0 fewest, 1 most.",
         effect=Effect.MUSICAL,
     )
-    energy: float = number(
-        0.4, 0, 1, "", "How hard: 0 softest, 0.5 the middle of the data.", effect=Effect.MUSICAL
-    )
+    energy: float = number(0.4, 0, 1, "", "How hard: 0 softest, 1 hardest.", effect=Effect.MUSICAL)
     melody: float = number(
         0.4, 0, 1, "", "How much melody above the chords: 0 is none.", effect=Effect.MUSICAL
     )
@@ -328,7 +326,7 @@ class Groove:
         0,
         1,
         "",
-        "How many drum hits: 0 fewest, 0.5 the middle of the data.",
+        "How many drum hits: 0 fewest, 1 most.",
         effect=Effect.MUSICAL,
     )
     swing: float = number(

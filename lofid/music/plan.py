@@ -24,8 +24,8 @@ class BarPlan:
     """What is asked for one bar.
 
     ``tempo`` in BPM; ``chords`` one or two, in the sounding key, each taking an equal share of
-    the bar; ``density`` and ``energy`` are dials from 0 (as sparse or soft as the training data's
-    sparsest bars) over 0.5 (their median) to 1; ``melody`` likewise, where 0 means none;
+    the bar; ``density`` and ``energy`` are dials from 0 (the sparsest, softest bins of
+    the vocabularies' headers) to 1 (the densest, hardest); ``melody`` likewise, where 0 means none;
     ``register`` is the wanted mean pitch of the keys (MIDI number); ``swing`` the share of an
     eighth note, in percent, that the first of its two sixteenths takes (50 is straight, 66.7 a
     triplet); ``parts`` who plays at all; ``fill`` asks the drums for a fill; ``drum_density`` is

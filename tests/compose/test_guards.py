@@ -1,5 +1,11 @@
 from lofid.compose.form import compose_song, locate, plan_bar
-from lofid.compose.guards import drums_findings, has_groove, keys_findings, keys_weakness
+from lofid.compose.guards import (
+    drums_findings,
+    drums_weakness,
+    has_groove,
+    keys_findings,
+    keys_weakness,
+)
 from lofid.music.chords import Chord, Key
 from lofid.music.notes import DRUM_PITCH, SIXTEENTH, DrumClass, Note
 from lofid.music.parameters import Settings
@@ -39,6 +45,13 @@ def test_what_is_wrong_with_drums_is_named() -> None:
     assert "groove" in drums_findings(GROOVE[1:])[0]
     crowd = [*GROOVE, *(hit(DrumClass.CLOSED_HAT, at % 16) for at in range(40))]
     assert "crowd" in drums_findings(crowd)[0]
+
+
+def test_hats_keep_time_better_than_the_snare() -> None:
+    hats = [*GROOVE, *(hit(DrumClass.CLOSED_HAT, at) for at in range(0, 16, 2))]
+    snares = [*GROOVE, *(hit(DrumClass.SNARE, at) for at in range(1, 16, 2))]
+    assert drums_weakness(hats, 12) < drums_weakness(snares, 12)
+    assert drums_weakness(hats, 12) < drums_weakness(hats, 24)
 
 
 def test_what_is_wrong_with_keys_is_named() -> None:
