@@ -10,11 +10,8 @@ from typing import Annotated
 import typer
 
 from lofid import __version__
-from lofid.cli import doctor, presets, render, train
+from lofid.cli import doctor, play, presets, render, train
 from lofid.errors import LofidError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells give it (128 + SIGINT)."""
 
 app = typer.Typer(
     name="lofid",
@@ -26,6 +23,7 @@ app = typer.Typer(
     # An unexpected exception is a bug: its plain traceback is what a report needs.
     pretty_exceptions_enable=False,
 )
+app.command("play")(play.play)
 app.command("render")(render.render)
 app.command("presets")(presets.presets)
 app.command("doctor")(doctor.doctor)

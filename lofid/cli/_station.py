@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +12,6 @@ from lofid.compose.preset import DEFAULT, Preset, load_preset, preset_names
 
 if TYPE_CHECKING:
     from lofid.compose.station import Station
-    from lofid.rwkv.cpu import CpuEngine
-    from lofid.rwkv.weights import Model
-    from lofid.tokens.vocabulary import Vocabulary
 
 
 def _complete_preset(typed: str) -> list[str]:
@@ -77,31 +73,12 @@ def opened_station(
     """
     from lofid.compose.player import drums_player, keys_player
     from lofid.compose.station import Station
+    from lofid.rwkv.shipped import shipped_engine
     from lofid.tokens import drums, keys
 
-    keys_engine = _engine("pocket-keys", keys_model, keys.VOCABULARY)
-    drums_engine = _engine("pocket-drums", drums_model, drums.VOCABULARY)
-    players = keys_player(keys_engine), drums_player(drums_engine)
+    players = (
+        keys_player(shipped_engine("pocket-keys", keys.VOCABULARY.hash, keys_model)),
+        drums_player(shipped_engine("pocket-drums", drums.VOCABULARY.hash, drums_model)),
+    )
     with Station(preset.settings, seed, *players) as station:
         yield station
-
-
-def packaged_model(name: str, vocabulary_hash: str | None = None) -> "Model":
-    """A model that comes with lofid, such as ``pocket-keys``."""
-    from lofid.rwkv.weights import load_model
-
-    packaged = resources.files("lofid").joinpath("models", f"{name}.safetensors")
-    with resources.as_file(packaged) as path:
-        return load_model(path, vocabulary_hash)
-
-
-def _engine(name: str, given: Path | None, vocabulary: "Vocabulary") -> "CpuEngine":
-    """The engine on the model of the package called ``name``, or on the given file."""
-    from lofid.rwkv.cpu import CpuEngine
-    from lofid.rwkv.weights import load_model
-
-    if given is None:
-        model = packaged_model(name, vocabulary.hash)
-    else:
-        model = load_model(given, vocabulary.hash)
-    return CpuEngine(model.card.config, model.tensors)

@@ -13,6 +13,9 @@ OUT = Console()
 ERR = Console(stderr=True)
 """Everything else: progress, status, remarks."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells give it (128 + SIGINT)."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

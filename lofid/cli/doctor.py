@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 from rich.table import Table
 
 from lofid import __version__
-from lofid.cli._station import packaged_model
 from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
 from lofid.errors import LofidError
 from lofid.system import PARTS, Kind, advice, missing
@@ -25,6 +25,8 @@ _SOUNDFONT_FOLDERS = (
     Path("/opt/homebrew/share/soundfonts"),
     Path.home() / ".local/share/soundfonts",
 )
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,13 @@ def _gpu() -> Finding:
 
 
 def _models() -> Iterator[Finding]:
+    from lofid.rwkv.weights import load_model
+
     for name in ("pocket-keys", "pocket-drums"):
+        packaged = resources.files("lofid").joinpath("models", f"{name}.safetensors")
         try:
-            card = packaged_model(name).card
+            with resources.as_file(packaged) as path:
+                card = load_model(path).card
         except LofidError as error:
             yield Finding("models", name, False, str(error))
             continue
@@ -123,39 +129,21 @@ def _models() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    # PortAudio is loaded on import, and is not to be had where its library is missing.
+    from lofid.outputs.device import devices
+
     try:
-        devices = _quietly(_query_devices)
-    except OSError:
-        yield Finding("audio", "devices", False, "PortAudio is missing")
+        found = _quietly(devices)
+    except LofidError as error:
+        yield Finding("audio", "devices", False, str(error))
         return
-    if not devices:
-        yield Finding(
-            "audio",
-            "devices",
-            False,
-            "none found",
-            "Music goes to a file: lofid play --output file:music.wav, or lofid render music.wav",
-        )
-    for name, default in devices:
-        detail = "the default" if default else f"--output 'device:{name}'"
-        yield Finding("audio", name, True, detail)
+    if not found:
+        instead = "Music goes to a file: lofid play --output file:music.wav"
+        yield Finding("audio", "devices", False, "none found", instead)
+    for device in found:
+        yield Finding("audio", device.name, True, f"{device.host}: --output 'device:{device.name}'")
 
 
-def _query_devices() -> list[tuple[str, bool]]:
-    """Names of the devices that can play stereo, and whether each is the default one."""
-    import sounddevice
-
-    found = sounddevice.query_devices()
-    default = sounddevice.default.device[1]
-    return [
-        (str(device["name"]), index == default)
-        for index, device in enumerate(found)
-        if device["max_output_channels"] >= 2
-    ]
-
-
-def _quietly(call: Callable[[], list[tuple[str, bool]]]) -> list[tuple[str, bool]]:
+def _quietly(call: Callable[[], _Found]) -> _Found:
     """Run ``call`` while what C libraries write to stderr goes nowhere (ALSA complains a lot)."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,13 +1,15 @@
 """``lofid render``: a piece of a station into files, as fast as the machine can."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lofid.cli._sound import opened_outputs, rendered_bars
 from lofid.cli._station import (
     DEFAULT_PRESET,
     DrumsModelOption,
@@ -20,13 +22,16 @@ from lofid.cli._station import (
     chosen_seed,
     opened_station,
 )
-from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
+from lofid.cli._terminal import ERR, INTERRUPTED, OUT, JsonOption, StopRequest, print_json
 from lofid.errors import LofidError
 from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
+from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
+from lofid.outputs import SAMPLE_RATE, Output
 
 DEFAULT_MINUTES = 3.0
+MIX = "mix"
 
 
 def render(
@@ -61,19 +66,30 @@ def render(
     """
     if bars is not None and minutes is not None:
         raise LofidError("--bars and --minutes were both given; choose one.")
+    as_notes = out.suffix.lower() == ".mid"
+    if as_notes and stems:
+        raise LofidError("--stems asks for audio files; a .mid has a track for every part anyway.")
     seed = chosen_seed(seed)
     chosen = chosen_preset(preset, tempo, key)
     length = _Length(bars, (minutes or DEFAULT_MINUTES) * 60)
     started = time.monotonic()
-    with opened_station(chosen, seed, keys_model, drums_model) as station, _progress() as progress:
-        music = length.shown(station.bars(), progress)
-        if out.suffix.lower() == ".mid":
+    with ExitStack() as stack:
+        # First the files: what cannot be written is told before anything is made.
+        outputs = {} if as_notes else stack.enter_context(_opened_files(out, stems))
+        stop = stack.enter_context(StopRequest())
+        progress = stack.enter_context(_progress())
+        station = stack.enter_context(opened_station(chosen, seed, keys_model, drums_model))
+        music = length.followed(station.bars(), progress, stop)
+        if as_notes:
             write_midi(out, music)
+            seconds = length.seconds_done
+        else:
+            seconds = _record(music, chosen.settings, seed, outputs)
     took = time.monotonic() - started
     report = {
         "file": str(out),
         "bars": length.bars_done,
-        "seconds": round(length.seconds_done, 3),
+        "seconds": round(seconds, 3),
         "preset": chosen.name,
         "seed": seed,
         "took": round(took, 3),
@@ -82,10 +98,36 @@ def render(
         print_json(report)
         return
     OUT.print(
-        f"{out}: {length.bars_done} bars, {_clock(length.seconds_done)}, preset {chosen.name}, "
+        f"{out}: {length.bars_done} bars, {_clock(seconds)}, preset {chosen.name}, "
         f"seed {seed}, written in {_clock(took)}",
         highlight=False,
     )
+
+
+@contextmanager
+def _opened_files(out: Path, stems: bool) -> Iterator[dict[str, Output]]:
+    """The file of the mix, under the name ``MIX``, and those of the stems under theirs."""
+    paths = {MIX: out}
+    if stems:
+        from lofid.sound.studio import STEMS
+
+        paths |= {stem: out.with_stem(f"{out.stem}-{stem}") for stem in STEMS}
+    with opened_outputs([f"file:{path}" for path in paths.values()], keep=False) as outputs:
+        yield dict(zip(paths, outputs, strict=True))
+
+
+def _record(
+    music: Iterator[Bar], settings: Settings, seed: int, outputs: Mapping[str, Output]
+) -> float:
+    """Write the audio of all bars; returns the seconds written."""
+    from lofid.sound.studio import Studio
+
+    frames = 0
+    for _, rendered in rendered_bars(music, Studio(settings, seed)):
+        for name, output in outputs.items():
+            output.write(rendered.mix if name == MIX else rendered.stems[name])
+        frames += len(rendered.mix)
+    return frames / SAMPLE_RATE
 
 
 class _Length:
@@ -104,10 +146,17 @@ class _Length:
             return self.bars_done / self.bars
         return self.seconds_done / self.seconds
 
-    def shown(self, music: Iterator[Bar], progress: Progress) -> Iterator[Bar]:
-        """As many bars of ``music`` as are wanted, with their progress."""
+    def followed(
+        self, music: Iterator[Bar], progress: Progress, stop: StopRequest
+    ) -> Iterator[Bar]:
+        """As many bars of ``music`` as are wanted, with their progress.
+
+        Leaves the command, and nothing behind, where a stop is wanted.
+        """
         task = progress.add_task("Writing", total=1.0)
         while self.share < 1:
+            if stop.wanted:
+                raise typer.Exit(INTERRUPTED)
             bar = next(music)
             yield bar
             self.bars_done += 1

@@ -1,0 +1,105 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lofid import __version__
+from lofid.compose.preset import load_preset, preset_names
+
+
+def lofid(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person does, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lofid", *arguments],
+        env={**os.environ, "COLUMNS": "120", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_version() -> None:
+    result = lofid("--version")
+    assert (result.returncode, result.stdout) == (0, f"lofid {__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["play", "render", "presets", "doctor", "train"])
+def test_every_command_explains_itself_with_examples(command: str) -> None:
+    result = lofid(command, "--help")
+    assert result.returncode == 0
+    assert f"lofid {command}" in result.stdout and "Examples" in result.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, lofid.cli; "
+        "heavy = {'numba', 'pedalboard', 'fluidsynth', 'sounddevice', 'torch', 'scipy'}; "
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_presets_are_listed_in_both_forms() -> None:
+    listed = lofid("presets")
+    assert listed.returncode == 0
+    plain = json.loads(lofid("presets", "--json").stdout)
+    assert [preset["name"] for preset in plain] == preset_names()
+    for name in preset_names():
+        assert name in listed.stdout
+        assert load_preset(name).description
+
+
+def test_one_preset_shows_every_value() -> None:
+    shown = json.loads(lofid("presets", "rain", "--json").stdout)
+    assert shown["parameters"]["music.tempo"] == load_preset("rain").settings.music.tempo
+    assert "music.tempo" in lofid("presets", "rain").stdout
+
+
+def test_doctor_reports_in_both_forms() -> None:
+    findings = json.loads(lofid("doctor", "--json").stdout)
+    topics = {finding["topic"] for finding in findings}
+    assert {"machine", "libraries", "engines", "models", "audio", "MIDI", "SoundFonts"} <= topics
+    libraries = [finding for finding in findings if finding["topic"] == "libraries"]
+    assert all(finding["ok"] for finding in libraries)
+    assert "fluidsynth" in lofid("doctor").stdout
+
+
+@pytest.mark.parametrize("arguments", [("presets",), ("doctor",), ("--help",)])
+def test_no_colour_where_none_is_wanted(arguments: tuple[str, ...]) -> None:
+    result = lofid(*arguments, NO_COLOR="1", FORCE_COLOR="")
+    assert "\x1b[3" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("presets", "rian"), "rain"),
+        (("presets", "./nowhere.toml"), "nowhere.toml"),
+        (("render", "x.wav", "--preset", "rian"), "rain"),
+        (("render", "x.wav", "--key", "H"), "H"),
+        (("render", "x.wav", "--tempo", "400"), "100"),
+        (("render", "x.xyz"), ".wav"),
+        (("render", "x.wav", "--bars", "4", "--minutes", "1"), "--minutes"),
+        (("render", "nowhere/x.wav", "--bars", "1"), "nowhere"),
+        (("render", "nowhere/x.mid", "--bars", "1"), "nowhere"),
+        (("render", "x.wav", "--keys-model", "nowhere.safetensors"), "nowhere.safetensors"),
+        (("play", "--output", "smoke:signals"), "smoke"),
+        (("play", "--output", "file:nowhere/x.wav"), "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: tuple[str, ...], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = lofid(*arguments)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("lofid: "), result.stderr
+    assert word in lines[0]
+    assert list(tmp_path.iterdir()) == []

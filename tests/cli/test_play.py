@@ -1,0 +1,77 @@
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sounddevice
+import soundfile
+
+
+@contextmanager
+def playing(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """``lofid play`` in ``folder``, once its first bar plays."""
+    command = [sys.executable, "-m", "lofid", "play", "--seed", "5", *options]
+    with subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("bar 1:"):
+                break
+        else:
+            pytest.fail("".join(said))
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_music_and_completes_the_recording(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with playing(tmp_path, "--output", "file:tonight.flac", "--output", "null") as process:
+        assert not (tmp_path / "tonight.flac").exists()  # not before it is complete
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert [path.name for path in tmp_path.iterdir()] == ["tonight.flac"]
+    audio, rate = soundfile.read(tmp_path / "tonight.flac")
+    assert rate == 48_000 and len(audio) > 0
+    assert abs(audio[-1]).max() < 1e-3  # faded, not cut
+
+
+def test_a_kill_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
+    with playing(tmp_path, "--output", "file:tonight.flac") as process:
+        process.kill()
+        process.communicate(timeout=60)
+    assert not (tmp_path / "tonight.flac").exists()
+
+
+def test_without_its_device_it_says_what_works() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "lofid", "play", "--output", "device:no such device"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    devices = [item["name"] for item in sounddevice.query_devices() if item["max_output_channels"]]
+    for word in devices or ["--output file:"]:
+        assert word in result.stderr
+
+
+def test_an_output_that_fails_to_open_takes_no_empty_recording_with_it(tmp_path: Path) -> None:
+    specs = ("--output", "file:tonight.flac", "--output", "file:nowhere/tonight.flac")
+    command = [sys.executable, "-m", "lofid", "play", *specs]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and "nowhere" in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,65 @@
+import json
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from lofid.cli import app
+from lofid.sound.studio import STEMS
+
+
+def render(out: Path, *options: str) -> dict[str, object]:
+    result = CliRunner().invoke(
+        app, ["render", str(out), "--seed", "5", "--json", *options], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    report: dict[str, object] = json.loads(result.stdout)
+    return report
+
+
+@pytest.mark.parametrize("ending", [".wav", ".flac", ".mp3", ".ogg"])
+def test_every_format_lasts_as_long_as_reported_and_sounds(ending: str, tmp_path: Path) -> None:
+    out = tmp_path / f"music{ending}"
+    report = render(out, "--bars", "2")
+    audio, rate = soundfile.read(out, always_2d=True)
+    assert report["bars"] == 2
+    assert len(audio) / rate == pytest.approx(report["seconds"], abs=0.1)  # MP3 pads its frames
+    assert np.sqrt(np.mean(audio**2)) > 0.005
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_the_same_seed_gives_the_same_notes_and_sound(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        render(tmp_path / f"{name}.mid", "--bars", "4")
+        render(tmp_path / f"{name}.wav", "--bars", "2")
+    assert (tmp_path / "one.mid").read_bytes() == (tmp_path / "two.mid").read_bytes()
+    assert (tmp_path / "one.wav").read_bytes() == (tmp_path / "two.wav").read_bytes()
+
+
+def test_minutes_are_at_least_met(tmp_path: Path) -> None:
+    report = render(tmp_path / "music.mid", "--minutes", "0.5", "--tempo", "80")
+    assert (report["bars"], report["seconds"]) == (10, 30.0)  # bars of exactly 3 s
+
+
+def test_key_and_tempo_are_as_asked(tmp_path: Path) -> None:
+    render(tmp_path / "music.mid", "--bars", "2", "--tempo", "71", "--key", "F#m")
+    conductor = mido.MidiFile(tmp_path / "music.mid").tracks[0]
+    said = {message.type: message for message in conductor}
+    assert round(mido.tempo2bpm(said["set_tempo"].tempo)) == 71
+    assert said["key_signature"].key == "F#m"
+
+
+def test_stems_lie_beside_the_mix(tmp_path: Path) -> None:
+    render(tmp_path / "music.flac", "--bars", "2", "--stems")
+    names = {f"music-{stem}.flac" for stem in STEMS} | {"music.flac"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert len({soundfile.info(path).frames for path in tmp_path.iterdir()}) == 1
+
+
+def test_stems_of_notes_are_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["render", str(tmp_path / "x.mid"), "--stems"])
+    assert result.exception is not None and "--stems" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
