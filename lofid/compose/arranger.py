@@ -178,15 +178,17 @@ def _centred(hits: Sequence[Note]) -> list[Note]:
     on = [_offset(hit) for hit in hits if not _is_off(hit)]
     ahead = statistics.median(on) if on else 0.0
     lateness: dict[DrumClass, float] = {}
-    for drum in DrumClass:
-        off = [_offset(hit) for hit in hits if _is_off(hit) and DRUM_CLASS[hit.pitch] is drum]
-        if off:
-            lateness[drum] = statistics.median(off)
+    for drum in {DRUM_CLASS[hit.pitch] for hit in hits if _is_off(hit)}:
+        own = [hit for hit in hits if DRUM_CLASS[hit.pitch] is drum]
+        off = statistics.median(_offset(hit) for hit in own if _is_off(hit))
+        eighths = [_offset(hit) for hit in own if not _is_off(hit)]
+        # A drum that lies late of the others does so on the off-sixteenths too.
+        lateness[drum] = off - (statistics.median(eighths) - ahead if eighths else 0.0)
     centred = []
     for hit in hits:
         common = lateness[DRUM_CLASS[hit.pitch]] if _is_off(hit) else ahead
-        own = min(max(round(_offset(hit) - common), -_WIDEST), _WIDEST)
-        centred.append(replace(hit, start=hit.start - _offset(hit) + own))
+        kept = min(max(round(_offset(hit) - common), -_WIDEST), _WIDEST)
+        centred.append(replace(hit, start=hit.start - _offset(hit) + kept))
     return centred
 
 
