@@ -1,107 +1,124 @@
-"""The output that records: WAV, FLAC, MP3 or Ogg Vorbis through libsndfile.
+"""Audio into a file, by its ending: WAV, FLAC, MP3 or Ogg Vorbis."""
 
-A recording grows under a temporary name beside its own and gets that name when it is complete.
-"""
-
-import io
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
-import numpy as np
-import soundfile
+import soundfile as sf
 
 from lofid.errors import LofidError
 from lofid.files import replacing
-from lofid.outputs import SAMPLE_RATE, Audio
+from lofid.outputs.output import SAMPLE_RATE, Audio, Output
 
-FORMATS: dict[str, tuple[str, str]] = {
-    ".wav": ("WAV", "PCM_24"),
-    ".flac": ("FLAC", "PCM_24"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-    ".ogg": ("OGG", "VORBIS"),
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    container: str
+    subtype: str
+    compression: float | None = None
+
+
+FORMATS = {
+    ".wav": _Format("WAV", "PCM_24"),
+    ".flac": _Format("FLAC", "PCM_24"),
+    ".mp3": _Format("MP3", "MPEG_LAYER_III", 0.0),
+    ".ogg": _Format("OGG", "VORBIS", 0.3),
 }
-"""Ending, libsndfile's container and its encoding."""
+"""What each ending means; the compression is libsndfile's, 0 the best quality."""
 
-_BLOCK = 1 << 15
-"""Frames a write: libsndfile's Vorbis encoder overflows its stack on very long ones."""
-
-
-class _AbandonedError(Exception):
-    """Ends the temporary file of a recording that nobody wants."""
+_FULL = "no space left on the device"
+_AT_ONCE = 16_384  # frames; libsndfile's Vorbis writer overflows its stack on long blocks
 
 
-class _Sink(io.FileIO):
-    """A file that remembers why it could not be written: libsndfile's MP3 encoder ignores it."""
+class FileOutput(Output):
+    """Writes to a temporary name beside ``path``, which gets its name when it is complete."""
 
-    error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data) or 0
-        except OSError as error:
-            self.error = error
-            return 0
-
-
-class FileOutput:
-    """Records to a path; raises :class:`LofidError` for an unknown ending or a path that fails."""
-
-    keeps_time = False
-
-    def __init__(self, path: str) -> None:
-        target = Path(path)
-        ending = target.suffix.lower()
-        if ending not in FORMATS:
+    def __init__(self, path: Path) -> None:
+        if path.suffix.lower() not in FORMATS:
             raise LofidError(
-                f"The file '{path}' has no ending of a known format; use {', '.join(FORMATS)}."
+                f"The file '{path}' has no ending that lofid can write; use one of "
+                f"{', '.join(FORMATS)}."
             )
-        container, encoding = FORMATS[ending]
-        # Whatever is raised inside this context removes the temporary file, and an OSError leaves
-        # it as the sentence for the user.
-        with ExitStack() as opening:
-            temporary = opening.enter_context(replacing(target))
-            self._sink = _Sink(temporary, "w+")
-            self._file = soundfile.SoundFile(
-                self._sink, "w", SAMPLE_RATE, 2, encoding, format=container
+        self.path = path
+        self._format = FORMATS[path.suffix.lower()]
+        self._stack = ExitStack()
+        self._file: sf.SoundFile | None = None
+        self._temporary = path
+        self._failed = False
+
+    def open(self) -> None:
+        """Create the temporary file."""
+        if self.path.is_dir():
+            raise LofidError(f"'{self.path}' is a folder; name a file in it.")
+        self._temporary = self._stack.enter_context(replacing(self.path))
+        try:
+            # Only the system's own call says why a file cannot be made; libsndfile does not.
+            self._temporary.touch()
+            self._file = sf.SoundFile(
+                self._temporary,
+                "w",
+                samplerate=SAMPLE_RATE,
+                channels=2,
+                format=self._format.container,
+                subtype=self._format.subtype,
+                compression_level=self._format.compression,
             )
-            self._recording = opening.pop_all()
+        except OSError as error:
+            raise self._error(error.strerror or str(error)) from None
+        except sf.LibsndfileError as error:
+            raise self._error(str(error)) from None
 
     def write(self, audio: Audio) -> None:
-        """Append frames; a full disk ends the recording with a :class:`LofidError`."""
-        try:
-            for begin in range(0, len(audio), _BLOCK):
-                self._file.write(np.ascontiguousarray(audio[begin : begin + _BLOCK]))
-        # soundfile asserts that all frames were written.
-        except (RuntimeError, AssertionError) as error:
-            self._fail(error)
-        if self._sink.error:
-            self._fail(self._sink.error)
+        """Append the block; raises LofidError if there is no space left."""
+        assert self._file is not None
+        for start in range(0, len(audio), _AT_ONCE):
+            block = audio[start : start + _AT_ONCE]
+            expected = self._file.frames + len(block)
+            # soundfile asserts that every frame was written.
+            with suppress(sf.LibsndfileError, OSError, AssertionError):
+                self._file.write(block)
+            if self._file.frames != expected:
+                self._failed = True
+                raise self._error(_FULL)
 
     def close(self) -> None:
-        """Complete the file and give it its name."""
+        """Finish the file and give it its name."""
+        if self._file is None:
+            return
+        frames = self._file.frames
+        self._file.close()
+        self._file = None
+        # A full disk may show only now: libsndfile writes behind, and closes without complaint.
         try:
-            self._file.close()
-        except RuntimeError as error:
-            self._fail(error)
-        if self._sink.error:
-            self._fail(self._sink.error)
-        self._sink.close()
-        self._recording.close()
+            complete = not self._failed and sf.info(self._temporary).frames >= frames
+        except sf.LibsndfileError:
+            complete = False
+        if not complete:
+            self.abort()
+            raise self._error(_FULL)
+        self._stack.close()
 
     def abort(self) -> None:
-        """Remove what was written."""
-        with suppress(_AbandonedError):
-            self._end(_AbandonedError())
-
-    def _fail(self, error: Exception) -> NoReturn:
-        self._end(self._sink.error or OSError(str(error)))
-
-    def _end(self, reason: Exception) -> NoReturn:
-        """Close everything and leave the context by an exception, which removes the file."""
-        with suppress(RuntimeError):
+        """Remove the temporary file."""
+        if self._file is not None:
             self._file.close()
-        self._sink.close()
-        with self._recording:
-            raise reason
-        raise AssertionError  # the context passes the exception on
+            self._file = None
+        with suppress(_Aborted), self._stack:
+            raise _Aborted
+
+    def _error(self, reason: str) -> LofidError:
+        return LofidError(
+            f"The file '{self.path}' could not be written ({reason}); "
+            "choose another place or make room there."
+        )
+
+
+class _Aborted(Exception):
+    """Tells the temporary file's context not to give it its name."""
+
+
+def make(argument: str | None) -> FileOutput:
+    """The file output for a path."""
+    if not argument:
+        raise LofidError("The output 'file' needs a path, such as file:music.flac.")
+    return FileOutput(Path(argument).expanduser())

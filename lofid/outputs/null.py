@@ -1,22 +1,31 @@
-"""The output that throws the music away: for measuring, and for trying a preset's plan."""
+"""The output that goes nowhere: for measuring, and for trying out."""
 
-from lofid.outputs import Audio
+from lofid.errors import LofidError
+from lofid.outputs.output import Audio, Output
 
 
-class NullOutput:
-    """Takes everything and keeps nothing."""
+class NullOutput(Output):
+    """Counts frames and forgets them."""
 
-    keeps_time = False
-
-    def __init__(self, _argument: str = "") -> None:
+    def __init__(self) -> None:
         self.frames = 0
 
+    def open(self) -> None:
+        """Nothing to get ready."""
+
     def write(self, audio: Audio) -> None:
-        """Count the frames."""
+        """Count the block's frames."""
         self.frames += len(audio)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Nothing to let go of."""
 
     def abort(self) -> None:
-        """Nothing to end."""
+        """Nothing to let go of."""
+
+
+def make(argument: str | None) -> NullOutput:
+    """The null output; it takes no argument."""
+    if argument is not None:
+        raise LofidError(f"The output 'null' takes no argument; leave ':{argument}' out.")
+    return NullOutput()

@@ -1,0 +1,103 @@
+"""The interface of all outputs, and the table of their kinds.
+
+A new kind is one new module and one row of :data:`KINDS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lofid.errors import LofidError
+
+SAMPLE_RATE = 48_000
+"""Frames a second that every output is fed with."""
+
+Audio = NDArray[np.float32]
+"""[frames, 2], -1 to 1."""
+
+
+class Output:
+    """Takes audio block by block, from one thread.
+
+    Only outputs that keep time may block :meth:`write` until there is room for more; the others
+    are done as soon as the machine can. Every method raises :class:`LofidError` for what a user
+    can mend. After :meth:`close`, or an error in it, nothing unfinished is left behind.
+    """
+
+    keeps_time = False
+    """Whether writing takes as long as the music does."""
+
+    def open(self) -> None:
+        """Get ready; called once, before the first write."""
+        raise NotImplementedError
+
+    def write(self, audio: Audio) -> None:
+        """Take the next block."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Play or write out what is left, and let go of everything."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Let go of everything at once; safe at any moment, more than once too."""
+        raise NotImplementedError
+
+
+class _Module(Protocol):
+    """What a kind's module offers: the output for an argument."""
+
+    make: Callable[[str | None], Output]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputKind:
+    """A row of the table: how the kind is written, what it is, and the module that holds it."""
+
+    syntax: str
+    description: str
+    module: str
+
+
+KINDS: Mapping[str, OutputKind] = MappingProxyType(
+    {
+        "device": OutputKind(
+            "device[:NAME]", "the sound card, or the one whose name holds NAME", "device"
+        ),
+        "file": OutputKind("file:PATH", "a .wav, .flac, .mp3 or .ogg file", "file"),
+        "null": OutputKind("null", "nowhere, as fast as the machine can", "null"),
+    }
+)
+"""Every kind by its name. Modules are imported when they are used: each may need a library."""
+
+
+def parse(text: str) -> Output:
+    """The output that ``KIND[:ARGUMENT]`` names, not yet open.
+
+    Raises :class:`LofidError` for an unknown kind, or an argument that the kind does not take.
+    """
+    name, colon, argument = text.partition(":")
+    if name not in KINDS:
+        near = get_close_matches(name, KINDS, n=1)
+        guess = f"did you mean {near[0]}? " if near else ""
+        syntaxes = ", ".join(kind.syntax for kind in KINDS.values())
+        raise LofidError(f"There is no output '{text}'; {guess}Outputs are {syntaxes}.")
+    module: _Module = import_module(f"lofid.outputs.{KINDS[name].module}")
+    return module.make(argument if colon else None)
+
+
+def open_output(text: str) -> Output:
+    """The output that ``KIND[:ARGUMENT]`` names, open; raises as :func:`parse` and ``open`` do."""
+    output = parse(text)
+    try:
+        output.open()
+    except BaseException:
+        output.abort()
+        raise
+    return output
