@@ -49,6 +49,10 @@ _RARE_OUTSIDE_FILLS: dict[DrumClass, float] = {
     DrumClass.MID_TOM: -2.0,
     DrumClass.HIGH_TOM: -2.0,
 }
+_RIDE_FOR_HAT = -2.5
+"""The hi-hat keeps lo-fi's time; the ride belongs to the styles of ``_RIDE_STYLES``."""
+
+_RIDE_STYLES = frozenset({"jazz", "latin"})
 
 
 class Rules(Protocol):
@@ -218,7 +222,7 @@ def _comping_events(tokens: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 class DrumsRules:
-    """Cymbal crashes and toms are for fills; ``backbeat`` insists on a groove.
+    """Crashes and toms are for fills, the ride is for jazz; ``backbeat`` insists on a groove.
 
     With ``backbeat`` the bar has its kick on the first beat and its snare on the second and fourth
     whatever the model would rather do.
@@ -234,6 +238,8 @@ class DrumsRules:
         self._crashes = 0
         for drum, penalty in _RARE_OUTSIDE_FILLS.items():
             _set(self._static, _hits(drum), penalty if not plan.fill else penalty / 3)
+        if plan.drum_style not in _RIDE_STYLES:
+            _set(self._static, _hits(DrumClass.RIDE), _RIDE_FOR_HAT)
 
     def bias(self, phase: Phase) -> NDArray[np.float64]:
         """What to add to the logits of the next token."""

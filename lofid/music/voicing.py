@@ -10,8 +10,8 @@ from lofid.music.scales import chord_scale
 COMPING_COMPASS = range(48, 73)
 """C3 to C5."""
 
-MELODY_COMPASS = range(67, 89)
-"""G4 to E6."""
+MELODY_COMPASS = range(65, 85)
+"""F4 to C6: above the chords, not yet shrill."""
 
 BASS_COMPASS = range(28, 44)
 """E1 to G2."""

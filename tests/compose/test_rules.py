@@ -49,7 +49,7 @@ def test_any_model_keeps_to_scale_register_and_grid(seed: int, untrained_keys: P
         assert note.pitch % 12 in chord_scale(plan.chords[note.start // share], plan.key)
         assert note.start % SIXTEENTH == 0
     assert all(48 <= note.pitch <= 72 for note in sounding(bar.comping, plan))
-    assert all(67 <= note.pitch <= 88 for note in sounding(bar.melody, plan))
+    assert all(65 <= note.pitch <= 84 for note in sounding(bar.melody, plan))
     assert len(bar.melody) <= 4
     for lead in bar.melody:
         beneath = [note.pitch for note in bar.comping if note.start == lead.start]
