@@ -60,14 +60,30 @@ def saturate_and_waver(
     frames, kept = audio.shape[0], history.shape[0]
     line = np.empty((kept + frames, 2), dtype=np.float32)
     line[:kept] = history
+    scale = np.float32(drive)
     for n in range(frames):
         for channel in range(2):
-            line[kept + n, channel] = np.tanh(drive * audio[n, channel]) / drive
+            # tanh's continued fraction, cut: within 2.5 % of it, and far cheaper.
+            x = min(np.float32(3.0), max(np.float32(-3.0), scale * audio[n, channel]))
+            square = x * x
+            y = x * (np.float32(27.0) + square) / (np.float32(27.0) + np.float32(9.0) * square)
+            line[kept + n, channel] = y / scale
+    # The sines move slowly against the frames: they turn by rotation, set right every 256 frames.
+    sines, cosines = np.sin(phases), np.cos(phases)
+    turns = np.stack((np.cos(rates), np.sin(rates)), axis=1)
     for n in range(frames):
         delay = kept / 2.0
         for i in range(rates.shape[0]):
+            if n % 256 == 0:
+                # Frame counts grow for months: take whole turns away before the sine.
+                angle = (phases[i] + rates[i] * (first_frame + n)) % (2.0 * np.pi)
+                sines[i], cosines[i] = np.sin(angle), np.cos(angle)
             depth = depths[0, i] + (depths[1, i] - depths[0, i]) * n / frames
-            delay += depth * np.sin(phases[i] + rates[i] * (first_frame + n))
+            delay += depth * sines[i]
+            sines[i], cosines[i] = (
+                sines[i] * turns[i, 0] + cosines[i] * turns[i, 1],
+                cosines[i] * turns[i, 0] - sines[i] * turns[i, 1],
+            )
         place = kept + n - delay
         base = int(np.floor(place))
         t = place - base
@@ -147,10 +163,11 @@ def limit(
 ) -> None:
     """Look-ahead limiter on the true peak (ITU-R BS.1770-4, annex 2).
 
-    ``taps`` [phases, length] interpolates between frames; ``history`` [look + length // 2, 2]
+    ``taps`` [phases, length] interpolates between frames; ``history`` [look + length // 2 - 1, 2]
     is the delay line, ``needed`` [2, look] holds two rings: the gains that the peaks ask for, and
     their smoothed minimum; ``state`` is [gain behind the release, ring position, sum of the
-    second ring]. The output lies ``history.shape[0]`` frames behind the input.
+    second ring, frames until no peak is left in the first]. The output lies
+    ``history.shape[0]`` frames behind the input.
     """
     frames, kept, look = audio.shape[0], history.shape[0], needed.shape[1]
     phases, length = taps.shape
@@ -163,12 +180,16 @@ def limit(
         newest = kept + n
         peak = 0.0
         for channel in range(2):
-            for phase in range(phases):
-                value = 0.0
-                for k in range(length):
-                    value += taps[phase, k] * line[newest - k, channel]
-                peak = max(peak, abs(value))
-            peak = max(peak, abs(line[newest - length // 2, channel]))
+            here = abs(line[newest - length // 2, channel])
+            after = abs(line[newest - length // 2 + 1, channel])
+            peak = max(peak, here)
+            # Between two quiet frames no music rises above the ceiling.
+            if here + after > 0.4 * ceiling:
+                for phase in range(phases):
+                    value = 0.0
+                    for k in range(length):
+                        value += taps[phase, k] * line[newest - k, channel]
+                    peak = max(peak, abs(value))
         needed[0, position] = min(1.0, ceiling / peak) if peak > 0.0 else 1.0
         lowest = 1.0
         if needed[0, position] < 1.0 or state[3] > 0.0:

@@ -35,11 +35,12 @@ STEMS = ("keys", "bass", "drums", "texture")
 BALANCE: Mapping[str, float] = MappingProxyType({"keys": -4.6, "bass": -6.6, "drums": -3.6})
 """LU of each stem relative to the whole mix, where all of them play; their powers sum to one."""
 
-_EXPECTED_GAIN: Mapping[str, float] = MappingProxyType({"keys": 4.0, "bass": 6.0, "drums": 5.5})
+_EXPECTED_GAIN: Mapping[str, float] = MappingProxyType({"keys": 4.0, "bass": 7.0, "drums": 5.5})
 """dB from the calibrated instruments, played by a usual bar, to that balance at -16 LUFS."""
 
 _STEM = {Part.KEYS: "keys", Part.MELODY: "keys", Part.BASS: "bass", Part.DRUMS: "drums"}
 _NOMINAL = -16.0  # LUFS of the mix in front of the master gain
+_TAPE_LOSS = 3.0  # dB that compressor, saturation and filter usually take
 _TEXTURE = -22.0  # LU relative to the mix, at half of vinyl or rain
 _TEXTURE_RANGE = 16.0  # LU between none (where it is left out) and all of it
 _LEAD = 8192  # frames; more than half a sixteenth at 48 BPM, a multiple of the synth's grid
@@ -83,7 +84,7 @@ class Studio:
             stem: loudness.Leveller(_EXPECTED_GAIN[stem], reach=4.0, memory=40.0)
             for stem in BALANCE
         }
-        self._master = loudness.Leveller(0.0, reach=3.0, memory=180.0)
+        self._master = loudness.Leveller(_TAPE_LOSS, reach=3.0, memory=180.0)
         self._faders = {stem: _Fader() for stem in STEMS}
         late = {stem: TapeChain.LATENCY + Limiter.LATENCY for stem in BALANCE}
         self._delays = {
@@ -161,9 +162,14 @@ class Studio:
         music = stems["keys"] + stems["bass"] + stems["drums"]
         whole = self._tape.process(music, sound) + stems["texture"]
         gain = self._master.ramp(whole, mix.loudness if levelling else None)
+        # The tape takes some of the music's loudness and the master gives it back; the stems,
+        # which did not go through the tape, get the difference of levels alone.
+        stems["texture"] *= gain
+        for stem in BALANCE:
+            stems[stem] *= np.float32(_linear(mix.loudness - _NOMINAL))
         return Rendered(
             mix=self._limiter.process(whole * gain),
-            stems={stem: self._delays[stem].process(audio * gain) for stem, audio in stems.items()},
+            stems={stem: self._delays[stem].process(audio) for stem, audio in stems.items()},
         )
 
     def _pushed(self, frames: int) -> Numbers:
@@ -185,11 +191,11 @@ class Studio:
         sound = self.settings.sound
         audio: Audio = np.zeros((frames, 2), dtype=np.float32)
         for source, amount in ((self._vinyl, sound.vinyl), (self._rain, sound.rain)):
-            # Both run on while they are not heard, so that turning them up changes nothing else.
-            noise = source.take(frames)
-            if amount > 0:
-                level = _NOMINAL + _TEXTURE + _TEXTURE_RANGE * (amount - 0.5) - LOUDNESS
-                audio += noise * np.float32(_linear(level))
+            if amount == 0:
+                source.skip(frames)
+                continue
+            level = _NOMINAL + _TEXTURE + _TEXTURE_RANGE * (amount - 0.5) - LOUDNESS
+            audio += source.take(frames) * np.float32(_linear(level))
         return audio
 
 

@@ -38,6 +38,15 @@ class _Source:
         self._ready = block[frames:]
         return block[:frames]
 
+    def skip(self, frames: int) -> None:
+        """Pass over frames without making them: cheap, and what comes later hardly changes."""
+        left = frames - len(self._ready)
+        self._ready = self._ready[frames:]
+        while left > 0:
+            self._chunk += 1
+            self._ready = np.zeros((max(0, _CHUNK - left), 2), dtype=np.float32)
+            left -= _CHUNK
+
     def _next_chunk(self) -> Audio:
         counter = np.array([0, 0, 0, self._chunk], dtype=np.uint64)
         random = np.random.Generator(np.random.Philox(key=self._key, counter=counter))
