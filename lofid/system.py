@@ -104,6 +104,15 @@ JACK = SystemPart(
     arch="jack2",
     macos="jack",
 )
+PULSEAUDIO = SystemPart(
+    Kind.PROGRAM,
+    "pulseaudio",
+    "stands in for a desktop's sound server in the tests",
+    debian="pulseaudio",
+    fedora="pulseaudio",
+    arch="pulseaudio",
+    macos="pulseaudio",
+)
 FLUIDR3 = SystemPart(
     Kind.FILE,
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
@@ -116,7 +125,7 @@ FLUIDR3 = SystemPart(
 
 PARTS: dict[str, tuple[SystemPart, ...]] = {
     "play": (VENV, FLUIDSYNTH, PORTAUDIO, ATOMIC),
-    "test": (VENV, FLUIDSYNTH, PORTAUDIO, ATOMIC, JACK, FLUIDR3),
+    "test": (VENV, FLUIDSYNTH, PORTAUDIO, ATOMIC, JACK, PULSEAUDIO, FLUIDR3),
 }
 """What each purpose needs."""
 

@@ -8,7 +8,9 @@ grid of 64 frames; we round to the nearest line of that grid, so an onset is at 
 import ctypes
 import heapq
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from importlib import resources
+from io import StringIO
 from types import MappingProxyType
 from typing import Any
 
@@ -180,7 +182,9 @@ class Synth:
 def _fluidsynth() -> Any:
     """The pyfluidsynth module, with the C function that writes one stem per part as ``write``."""
     try:
-        import fluidsynth  # noqa: PLC0415 - it looks for the C library as soon as it is imported
+        # Where CI is set it prints where it found the library, into what our caller prints.
+        with redirect_stdout(StringIO()):
+            import fluidsynth  # noqa: PLC0415 - it looks for the C library as soon as imported
     except (ImportError, OSError):
         raise missing_error(FLUIDSYNTH) from None
     fluidsynth.write = fluidsynth.cfunc(

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import mido
@@ -29,6 +32,14 @@ def test_every_format_lasts_as_long_as_reported_and_sounds(ending: str, tmp_path
     assert len(audio) / rate == pytest.approx(report["seconds"], abs=0.1)  # MP3 pads its frames
     assert np.sqrt(np.mean(audio**2)) > 0.005
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_json_stands_alone_even_where_libraries_talk(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lofid", "render", "x.wav", "--bars", "1", "--json"]
+    result = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "CI": "true"}, stdout=subprocess.PIPE, check=True
+    )
+    assert json.loads(result.stdout)["bars"] == 1
 
 
 def test_the_same_seed_gives_the_same_notes_and_sound(tmp_path: Path) -> None:
