@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Arguments for `lofid play`: make play ARGS="--preset rain --output file:rain.wav"
+# Handed on: make play ARGS="--preset rain --output file:rain.wav", make music-report ARGS="--data D"
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
@@ -25,10 +25,10 @@ test: $(VENV)/.test ## Install what the tests need, then run linter, type checke
 	$(BIN)/pytest
 
 bench: $(VENV)/.test ## Measure speed, memory and start-up on this machine
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench.py $(ARGS)
 
 music-report: $(VENV)/.test ## Measure the music beside human playing
-	$(BIN)/python scripts/music_report.py
+	$(BIN)/python scripts/music_report.py $(ARGS)
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -89,4 +89,4 @@ def test_wheel_renders_alone(installed: Path, tmp_path: Path) -> None:
     assert any(track.notes for track in read_midi(tmp_path / "music.mid").tracks)
 
     packages = {package["name"] for package in json.loads(run("pip", "list", "--format", "json"))}
-    assert "torch" not in packages
+    assert not packages & {"torch", "scipy", "matplotlib"}  # a listener needs none of them
