@@ -7,10 +7,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import mido
-
 from lofid.errors import LofidError
-from lofid.music.notes import PPQ, Note
+from lofid.music.midi import Song, parse_midi
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +18,10 @@ class Archive:
     name: str
     rows: list[dict[str, str]]
     files: dict[str, bytes]
+
+    def song(self, path: str) -> Song:
+        """One of its MIDI files; raises :class:`LofidError` for a damaged one."""
+        return parse_midi(self.files[path], Path(self.name, path))
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
@@ -58,39 +60,3 @@ def open_archive(data: Path, name: str) -> Archive:
     except (KeyError, UnicodeDecodeError) as error:
         raise LofidError(f"The data set '{name}' in {data} has no readable index.csv.") from error
     return Archive(name, rows, files)
-
-
-def tracks(content: bytes) -> dict[str, list[Note]]:
-    """The notes of each track that has any, by name, starts in ticks from the file's start."""
-    midi = mido.MidiFile(file=io.BytesIO(content))
-    found: dict[str, list[Note]] = {}
-    for number, track in enumerate(midi.tracks):
-        now = 0
-        sounding: dict[int, list[tuple[int, int]]] = {}
-        notes: list[Note] = []
-        for message in track:
-            now += message.time
-            if message.type == "note_on" and message.velocity > 0:
-                sounding.setdefault(message.note, []).append((now, message.velocity))
-            elif message.type in ("note_on", "note_off") and sounding.get(message.note):
-                start, velocity = sounding[message.note].pop(0)
-                scale = PPQ / midi.ticks_per_beat
-                begin = round(start * scale)
-                length = max(1, round(now * scale) - begin)
-                notes.append(Note(begin, message.note, length, velocity))
-        if notes:
-            found[track.name or str(number)] = sorted(notes)
-    return found
-
-
-def key_changes(content: bytes) -> list[tuple[int, str]]:
-    """Key signatures as (tick, symbol such as ``Gb`` or ``Am``)."""
-    midi = mido.MidiFile(file=io.BytesIO(content))
-    changes = []
-    for track in midi.tracks:
-        now = 0
-        for message in track:
-            now += message.time
-            if message.type == "key_signature":
-                changes.append((round(now * PPQ / midi.ticks_per_beat), message.key))
-    return sorted(changes)

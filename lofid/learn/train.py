@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 import torch._inductor.config
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 

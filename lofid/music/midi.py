@@ -5,6 +5,7 @@ Writing takes finished bars. This module knows files and notes; it knows no port
 beyond what a file has to say about tempo, key and form.
 """
 
+import io
 import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +53,14 @@ class TimeSignature:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySignature:
+    """From ``tick`` on, the music is written in ``key``."""
+
+    tick: int
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """What one track of a file plays on one channel (0-15; 9 is drums) with one program (0-127).
 
@@ -70,11 +79,12 @@ class Song:
     """A MIDI file's music. All ticks at PPQ 480 from the file's beginning.
 
     ``tempi`` is never empty and begins at tick 0; ``signatures`` likewise (4/4 where the file says
-    nothing). ``tracks`` holds only those with notes.
+    nothing), ``keys`` is empty where the file names none. ``tracks`` holds only those with notes.
     """
 
     tempi: tuple[Tempo, ...]
     signatures: tuple[TimeSignature, ...]
+    keys: tuple[KeySignature, ...]
     tracks: tuple[Track, ...]
 
     @property
@@ -136,21 +146,26 @@ def split_bars(notes: Iterable[Note], first_bar: int = 0) -> list[tuple[Note, ..
 
 
 def read_midi(path: Path) -> Song:
-    """Read a type 0 or 1 file.
-
-    Raises :class:`LofidError` for a file that cannot be read, is damaged or truncated, counts in
-    SMPTE frames instead of beats, or holds independent sequences (type 2).
-    """
+    """Read a type 0 or 1 file; raises :class:`LofidError` as :func:`parse_midi`, or unreadable."""
     try:
-        # Data bytes above 127 occur in files of careless programs: clipped, as players do.
-        file = mido.MidiFile(path, clip=True)
+        content = path.read_bytes()
     except OSError as error:
-        if isinstance(error, EOFError) or error.errno is None:
-            raise _damaged(path) from error
         raise LofidError(
             f"The MIDI file '{path}' could not be read ({error.strerror}); "
             "check its name and permissions."
         ) from error
+    return parse_midi(content, path)
+
+
+def parse_midi(content: bytes, path: Path) -> Song:
+    """The music in the bytes of a type 0 or 1 file; ``path`` names them in errors.
+
+    Raises :class:`LofidError` for a file that is damaged or truncated, counts in SMPTE frames
+    instead of beats, or holds independent sequences (type 2).
+    """
+    try:
+        # Data bytes above 127 occur in files of careless programs: clipped, as players do.
+        file = mido.MidiFile(file=io.BytesIO(content), clip=True)
     except Exception as error:
         # On damaged bytes mido raises EOFError, ValueError, KeyError, IndexError, TypeError and
         # more, according to where it stumbles. There is nothing to tell apart for the reader.
@@ -184,6 +199,7 @@ def _song(file: Any) -> Song:
 
     tempi: dict[int, Tempo] = {0: Tempo(0, _DEFAULT_BPM)}
     signatures: dict[int, TimeSignature] = {0: TimeSignature(0, 4, 4)}
+    keys: dict[int, KeySignature] = {}
     tracks: list[Track] = []
     for midi_track in file.tracks:
         tick = 0
@@ -196,6 +212,8 @@ def _song(file: Any) -> Song:
                 tempi[at] = Tempo(at, mido.tempo2bpm(message.tempo))
             elif message.type == "time_signature":
                 signatures[at] = TimeSignature(at, message.numerator, message.denominator)
+            elif message.type == "key_signature":
+                keys[at] = KeySignature(at, Key.parse(message.key))
             elif message.type == "program_change":
                 programs.setdefault(message.channel, message.program)
             elif message.type in ("note_on", "note_off"):
@@ -209,6 +227,7 @@ def _song(file: Any) -> Song:
     return Song(
         tuple(tempi[at] for at in sorted(tempi)),
         tuple(signatures[at] for at in sorted(signatures)),
+        tuple(keys[at] for at in sorted(keys)),
         tuple(tracks),
     )
 

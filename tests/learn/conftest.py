@@ -65,8 +65,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         song = _song(rng, 8)
         name = f"{number:03d}"
         chords = song.pop("chords")
-        shifted = {
-            part: [(start + 40, *rest) for start, *rest in notes] for part, notes in song.items()
+        shifted: dict[str, list[tuple[int, int, int, int]]] = {
+            part: [(start + 40, pitch, length, loud) for start, pitch, length, loud in notes]
+            for part, notes in song.items()
         }
         write_midi(pop / f"POP909/{name}/{name}.mid", shifted)
         merged = sorted(song["PIANO"] + song["MELODY"])

@@ -1,5 +1,6 @@
 """Streams and the training loop: determinism, learning, resuming to the exact step."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def trainer(corpus: Corpus, out: Path) -> Trainer:
 
 
 @pytest.mark.parametrize("make", [keys_corpus, drums_corpus])
-def test_streams_are_drawn_from_the_seed(data: Path, make: type[Corpus]) -> None:
+def test_streams_are_drawn_from_the_seed(data: Path, make: Callable[..., Corpus]) -> None:
     corpus, again = make(data, seed=3), make(data, seed=3)
     assert np.array_equal(corpus.stream(0).tokens, again.stream(0).tokens)
     assert not np.array_equal(corpus.stream(0).tokens[:500], corpus.stream(1).tokens[:500])

@@ -123,6 +123,7 @@ def test_from_a_midi_file() -> None:
     song = Song(
         (Tempo(0, 60.0), Tempo(960, 120.0)),
         (TimeSignature(0, 4, 4),),
+        (),
         (
             Track("", 0, 0, (Note(480, 60, 960, 100),)),
             Track("", 9, 0, (Note(0, 36, 9, 9),)),
