@@ -1,10 +1,12 @@
 """A training run from archives to a model file, as the command line starts it."""
 
+import ctypes
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from shutil import which
 
 import torch
 
@@ -18,6 +20,11 @@ from lofid.rwkv.weights import Model, ModelCard, save_model
 
 CHECK_STEPS = 300
 """Optimiser steps between two held-out losses, each with a checkpoint."""
+
+
+_LONG_RUN = 1_000_000  # tokens
+_MALLOC = {-4: 0, -1: 2**31 - 1, -2: 2**28}
+"""M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h."""
 
 
 class PlayerName(StrEnum):
@@ -78,12 +85,27 @@ def open_trainer(
     """A new run in ``out``, or the run that is there; raises :class:`LofidError`."""
     if size not in SIZES:
         raise LofidError(f"The size '{size}' is not known; choose one of {', '.join(SIZES)}.")
+    # Compiling costs a minute or so, which only a long run earns back.
+    compiled = settings.tokens >= _LONG_RUN and (device.type == "cuda" or bool(which("g++")))
+    _keep_memory()
     try:
-        return Trainer(sized(size, len(corpus.vocabulary)), corpus, settings, out, device)
+        config = sized(size, len(corpus.vocabulary))
+        return Trainer(config, corpus, settings, out, device, compiled)
     except OSError as error:
         raise LofidError(
             f"The folder {out} cannot be written ({error.strerror}); name another --out."
         ) from error
+
+
+def _keep_memory() -> None:
+    """Have glibc keep freed memory for the next step.
+
+    Handing large tensors back and faulting them in again costs a tenth of each step.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        for option, value in _MALLOC.items():
+            library.mallopt(option, value)
 
 
 def run(trainer: Trainer, minutes: float | None) -> Generator[Progress, None, None]:

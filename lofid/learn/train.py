@@ -97,7 +97,7 @@ class Trainer:
         settings: TrainSettings,
         out: Path,
         device: torch.device,
-        fused: bool = False,
+        compiled: bool = False,
     ) -> None:
         torch.manual_seed(settings.seed)
         self.config, self.corpus, self.settings = config, corpus, settings
@@ -105,7 +105,7 @@ class Trainer:
         self.model = Rwkv6(config, settings.dropout).to(device)
         # The compiled model draws the same random numbers as the plain one.
         torch._inductor.config.fallback_random = True
-        self._forward = torch.compile(self.model, dynamic=False) if fused else self.model
+        self._forward = torch.compile(self.model, dynamic=False) if compiled else self.model
         self.optimiser = torch.optim.AdamW(
             parameter_groups(self.model, settings.rate, settings.weight_decay),
             betas=(0.9, 0.99),
