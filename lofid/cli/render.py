@@ -74,9 +74,9 @@ def render(
     length = _Length(bars, (minutes or DEFAULT_MINUTES) * 60)
     started = time.monotonic()
     with ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
         # First the files: what cannot be written is told before anything is made.
         outputs = {} if as_notes else stack.enter_context(_opened_files(out, stems))
-        stop = stack.enter_context(StopRequest())
         progress = stack.enter_context(_progress())
         station = stack.enter_context(opened_station(chosen, seed, keys_model, drums_model))
         music = length.followed(station.bars(), progress, stop)
@@ -156,6 +156,7 @@ class _Length:
         task = progress.add_task("Writing", total=1.0)
         while self.share < 1:
             if stop.wanted:
+                ERR.print("Stopped; nothing was written.")
                 raise typer.Exit(INTERRUPTED)
             bar = next(music)
             yield bar

@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mido
@@ -73,4 +75,16 @@ def test_stems_lie_beside_the_mix(tmp_path: Path) -> None:
 def test_stems_of_notes_are_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["render", str(tmp_path / "x.mid"), "--stems"])
     assert result.exception is not None and "--stems" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lofid", "render", "music.flac", "--minutes", "600"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.iterdir()):  # it has begun once the temporary file is there
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "Stopped; nothing was written.\n")
     assert list(tmp_path.iterdir()) == []
