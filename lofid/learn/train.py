@@ -136,14 +136,18 @@ class Trainer:
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         torch.set_rng_state(saved["rng"].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["device_rng"].cpu(), self.device)
         self.step, self._pass, self._pass_step = saved["place"]
         self._state = tuple(saved["state"])
 
     def save(self) -> None:
         """Write the checkpoint: everything that the next step depends on."""
         partial = self.out / f"{CHECKPOINT}.partial"
+        on_gpu = self.device.type == "cuda"
         torch.save(
             {
+                "device_rng": torch.cuda.get_rng_state(self.device) if on_gpu else None,
                 "settings": {**asdict(self.settings), "tokens": 0},
                 "config": asdict(self.config),
                 "model": self.model.state_dict(),
