@@ -14,11 +14,11 @@ import numpy as np
 from lofid.music.notes import DRUM_CLASS, Part
 from lofid.music.parameters import BassInstrument, Instrument, Kit
 from lofid.sound import SAMPLE_RATE, _kernels
+from lofid.sound.loudness import to_loudness
 from lofid.sound.synth import Synth, Voice
 
 VELOCITIES = (8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 127)
-_WINDOW = SAMPLE_RATE * 2 // 5  # BS.1770's momentary loudness
-_HOP = _WINDOW // 4
+_HOP = SAMPLE_RATE // 10  # four of them are BS.1770's momentary loudness
 
 
 def main() -> None:
@@ -51,13 +51,9 @@ def loudness(synth: Synth, voice: Voice, pitch: int, velocity: int) -> float:
     audio = synth.render(SAMPLE_RATE)[Part.KEYS]
     synth.silence()
     synth.render(SAMPLE_RATE // 10)
-    state = np.zeros((2, 2, 2))
-    hops = [
-        _kernels.k_weighted_energy(audio[start : start + _HOP], state)
-        for start in range(0, len(audio), _HOP)
-    ]
-    loudest = max(sum(hops[i : i + 4]) for i in range(len(hops) - 3)) / _WINDOW
-    return float(-0.691 + 10 * np.log10(loudest + 1e-12))
+    hops = _kernels.k_weighted_hops(audio, _HOP, np.zeros((2, 2, 2)), np.zeros(2))
+    loudest = max(hops[i : i + 4].mean() for i in range(len(hops) - 3))
+    return to_loudness(float(loudest))
 
 
 if __name__ == "__main__":

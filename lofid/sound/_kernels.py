@@ -13,10 +13,11 @@ State = NDArray[np.float64]
 
 
 @njit(cache=True)
-def k_weighted_energy(audio: Audio, state: State) -> float:
-    """Sum of squares of the K-weighted audio (ITU-R BS.1770-4, coefficients for 48 kHz).
+def k_weighted_hops(audio: Audio, hop: int, state: State, partial: State) -> State:
+    """Mean squares of the K-weighted audio, both channels summed, for every whole hop of frames.
 
-    ``state`` [2 channels, 2 filters, 2 delays] is updated in place.
+    ITU-R BS.1770-4, with its coefficients for 48 kHz. ``state`` [2 channels, 2 filters, 2 delays]
+    and ``partial`` (energy and frames of the hop that has begun) are updated in place.
     """
     # The standard's two stages: the head's high shelf, then the RLB high-pass.
     b = (
@@ -24,9 +25,11 @@ def k_weighted_energy(audio: Audio, state: State) -> float:
         (1.0, -2.0, 1.0),
     )
     a = ((-1.69065929318241, 0.73248077421585), (-1.99004745483398, 0.99007225036621))
-    total = 0.0
-    for channel in range(2):
-        for n in range(audio.shape[0]):
+    frames = audio.shape[0]
+    hops = np.empty(int(partial[1] + frames) // hop)
+    done = 0
+    for n in range(frames):
+        for channel in range(2):
             x = float(audio[n, channel])
             for stage in range(2):
                 y = b[stage][0] * x + state[channel, stage, 0]
@@ -35,8 +38,13 @@ def k_weighted_energy(audio: Audio, state: State) -> float:
                 )
                 state[channel, stage, 1] = b[stage][2] * x - a[stage][1] * y
                 x = y
-            total += x * x
-    return total
+            partial[0] += x * x
+        partial[1] += 1.0
+        if partial[1] >= hop:
+            hops[done] = partial[0] / hop
+            done += 1
+            partial[:] = 0.0
+    return hops
 
 
 @njit(cache=True)

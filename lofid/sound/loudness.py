@@ -19,16 +19,40 @@ FASTEST = 0.5
 """dB a second: how fast a leveller may change its gain."""
 
 
+_HOP = SAMPLE_RATE // 10
+_WINDOW = 4  # hops of 0.1 s in a gating block of 0.4 s
+
+
 class Meter:
-    """The K-weighted loudness of a stream, block by block."""
+    """The loudness of the last ``memory`` seconds of a stream in which something sounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: float) -> None:
         self._state = np.zeros((2, 2, 2))
+        self._partial = np.zeros(2)
+        self._hops = np.zeros(0)
+        self._blocks: deque[float] = deque(maxlen=round(memory * SAMPLE_RATE / _HOP))
 
-    def measure(self, audio: Audio) -> float:
-        """LUFS of the next block, without gates; SILENCE or below if nothing sounds."""
-        energy = _kernels.k_weighted_energy(audio, self._state) / len(audio)
-        return to_loudness(energy)
+    def hear(self, audio: Audio) -> None:
+        """Measure the next frames."""
+        hops = _kernels.k_weighted_hops(audio, _HOP, self._state, self._partial)
+        self._hops = np.concatenate((self._hops, hops))
+        if len(self._hops) >= _WINDOW:
+            blocks = np.convolve(self._hops, np.full(_WINDOW, 1 / _WINDOW), "valid")
+            self._blocks.extend(blocks[blocks > to_energy(SILENCE)])
+            self._hops = self._hops[1 - _WINDOW :]
+
+    @property
+    def trust(self) -> float:
+        """How full the memory is, 0 to 1."""
+        return len(self._blocks) / (self._blocks.maxlen or 1)
+
+    @property
+    def integrated(self) -> float:
+        """LUFS of what is remembered, behind both gates; -inf if nothing sounded."""
+        if not self._blocks:
+            return -np.inf
+        energy = np.array(self._blocks)
+        return to_loudness(float(energy[energy >= energy.mean() / 10].mean()))
 
 
 class Leveller:
@@ -40,10 +64,8 @@ class Leveller:
 
     def __init__(self, gain: float, reach: float, memory: float) -> None:
         self.gain = gain
-        self._expected, self._reach, self._memory = gain, reach, memory
-        self._meter = Meter()
-        self._heard: deque[tuple[float, float]] = deque()  # (seconds, energy)
-        self._seconds = 0.0
+        self._expected, self._reach = gain, reach
+        self._meter = Meter(memory)
 
     def ramp(self, audio: Audio, target: float | None) -> NDArray[np.float32]:
         """The gain for every frame of the next block, [frames, 1], towards ``target`` LUFS.
@@ -52,34 +74,21 @@ class Leveller:
         """
         if target is None:
             return np.full((len(audio), 1), 10.0 ** (self.gain / 20.0), dtype=np.float32)
-        seconds = len(audio) / SAMPLE_RATE
-        loudness = self._meter.measure(audio)
-        first = not self._heard
-        if loudness > SILENCE:
-            self._heard.append((seconds, to_energy(loudness)))
-            self._seconds += seconds
-            while self._seconds > self._memory and len(self._heard) > 1:
-                self._seconds -= self._heard.popleft()[0]
+        first = self._meter.trust == 0
+        self._meter.hear(audio)
         before = self.gain
-        if self._heard:
-            wanted = target - self._integrated()
+        trust = self._meter.trust
+        if trust > 0:
+            wanted = target - self._meter.integrated
+            # A single bar says little: it moves the gain only within reach of what was expected.
             near = min(self._expected + self._reach, max(self._expected - self._reach, wanted))
-            # A single block says little: trust in what was heard grows with its length.
-            trust = min(1.0, self._seconds / self._memory)
             wanted = trust * wanted + (1.0 - trust) * near
-            step = np.inf if first else FASTEST * seconds
+            step = np.inf if first else FASTEST * len(audio) / SAMPLE_RATE
             self.gain += float(np.clip(wanted - self.gain, -step, step))
         if first:
             before = self.gain
         decibels = np.linspace(before, self.gain, len(audio), endpoint=False)
         return np.power(10.0, decibels / 20.0).astype(np.float32)[:, None]
-
-    def _integrated(self) -> float:
-        """Loudness of what is remembered, leaving out what lies 10 LU below its mean."""
-        seconds, energy = np.array(self._heard).T
-        mean = float((seconds * energy).sum() / seconds.sum())
-        loud = energy >= mean / 10.0
-        return to_loudness(float((seconds * energy)[loud].sum() / seconds[loud].sum()))
 
 
 def to_loudness(energy: float) -> float:

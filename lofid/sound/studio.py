@@ -32,17 +32,18 @@ from lofid.sound.texture import LOUDNESS, Rain, Vinyl
 Numbers = NDArray[np.float32]
 STEMS = ("keys", "bass", "drums", "texture")
 
-BALANCE: Mapping[str, float] = MappingProxyType({"keys": -4.6, "bass": -6.6, "drums": -3.6})
-"""LU of each stem relative to the whole mix, where all of them play; their powers sum to one."""
+BALANCE: Mapping[str, float] = MappingProxyType({"keys": -5.0, "bass": -7.0, "drums": -4.4})
+"""LU of each stem relative to the whole mix, where all of them play."""
 
-_EXPECTED_GAIN: Mapping[str, float] = MappingProxyType({"keys": 4.0, "bass": 7.0, "drums": 5.5})
+_EXPECTED_GAIN: Mapping[str, float] = MappingProxyType({"keys": 5.0, "bass": 6.5, "drums": 5.5})
 """dB from the calibrated instruments, played by a usual bar, to that balance at -16 LUFS."""
 
 _STEM = {Part.KEYS: "keys", Part.MELODY: "keys", Part.BASS: "bass", Part.DRUMS: "drums"}
 _NOMINAL = -16.0  # LUFS of the mix in front of the master gain
-_TAPE_LOSS = 3.0  # dB that compressor, saturation and filter usually take
+_MOST_LIMITED = 6.0  # LU; beyond that the mix is better a little soft than squashed
+_TAPE_LOSS = 3.5  # dB that compressor, saturation and filter usually take
 _TEXTURE = -22.0  # LU relative to the mix, at half of vinyl or rain
-_TEXTURE_RANGE = 16.0  # LU between none (where it is left out) and all of it
+_TEXTURE_RANGE = 8.0  # LU between none (where it is left out) and all of it
 _LEAD = 8192  # frames; more than half a sixteenth at 48 BPM, a multiple of the synth's grid
 _SHORTEST_DRUM = SAMPLE_RATE * 2  # a drum rings out, whatever its note says
 _TAIL = 4 * SAMPLE_RATE
@@ -81,10 +82,12 @@ class Studio:
         self._vinyl, self._rain = Vinyl(seed), Rain(seed)
         self._kicks: list[tuple[int, float]] = []
         self._levellers = {
-            stem: loudness.Leveller(_EXPECTED_GAIN[stem], reach=4.0, memory=40.0)
+            stem: loudness.Leveller(_EXPECTED_GAIN[stem], reach=6.0, memory=40.0)
             for stem in BALANCE
         }
         self._master = loudness.Leveller(_TAPE_LOSS, reach=3.0, memory=180.0)
+        self._before, self._behind = loudness.Meter(180.0), loudness.Meter(180.0)
+        self._limited = 0.0  # LU that the limiter takes away
         self._faders = {stem: _Fader() for stem in STEMS}
         late = {stem: TapeChain.LATENCY + Limiter.LATENCY for stem in BALANCE}
         self._delays = {
@@ -159,16 +162,21 @@ class Studio:
         stems["texture"] = self._texture(frames) * _falling(sound.sidechain / 2, push)
         for stem, fader in self._faders.items():
             stems[stem] *= fader.ramp(_linear(getattr(mix, stem)), frames)
-        music = stems["keys"] + stems["bass"] + stems["drums"]
-        whole = self._tape.process(music, sound) + stems["texture"]
-        gain = self._master.ramp(whole, mix.loudness if levelling else None)
-        # The tape takes some of the music's loudness and the master gives it back; the stems,
-        # which did not go through the tape, get the difference of levels alone.
-        stems["texture"] *= gain
-        for stem in BALANCE:
-            stems[stem] *= np.float32(_linear(mix.loudness - _NOMINAL))
+        music = self._tape.process(stems["keys"] + stems["bass"] + stems["drums"], sound)
+        # What the limiter takes is asked for on top: it is part of how loud the mix is.
+        wanted = mix.loudness + self._limited if levelling else None
+        music *= self._master.ramp(music, wanted)
+        level = np.float32(_linear(mix.loudness - _NOMINAL))
+        stems = {stem: audio * level for stem, audio in stems.items()}
+        whole = music + stems["texture"]
+        limited = self._limiter.process(whole)
+        self._before.hear(whole)
+        self._behind.hear(limited)
+        if self._before.trust > 0:
+            taken = self._before.integrated - self._behind.integrated
+            self._limited = min(_MOST_LIMITED, max(0.0, taken))
         return Rendered(
-            mix=self._limiter.process(whole * gain),
+            mix=limited,
             stems={stem: self._delays[stem].process(audio) for stem, audio in stems.items()},
         )
 
@@ -183,8 +191,9 @@ class Studio:
     def _targets(self) -> dict[str, float]:
         """LUFS of each stem before the master: the balance, spread over the parts that play."""
         playing = {_STEM[part] for part in self.settings.music.parts}
-        power = sum(10 ** (BALANCE[stem] / 10) for stem in playing)
-        shift = _NOMINAL - 10 * np.log10(power)
+        powers = {stem: 10 ** (level / 10) for stem, level in BALANCE.items()}
+        share = sum(powers[stem] for stem in playing) / sum(powers.values())
+        shift = _NOMINAL - 10 * np.log10(share)
         return {stem: float(level + shift) for stem, level in BALANCE.items()}
 
     def _texture(self, frames: int) -> Audio:
