@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lofid.compose.chance import Stream, generator
+from lofid.music.chords import Chord
 from lofid.music.notes import (
     DRUM_CLASS,
     EARLIEST_START,
@@ -23,6 +24,7 @@ from lofid.music.notes import (
 )
 from lofid.music.parameters import Groove
 from lofid.music.plan import BarPlan
+from lofid.music.scales import chord_scale
 from lofid.music.voicing import BASS_COMPASS
 
 EIGHTH = PPQ // 2
@@ -37,6 +39,9 @@ _OFF_SHARE = 0.4
 
 _STRUM_MS = 4.0
 """Between neighbouring notes of one chord, from the lowest up."""
+
+_LEADING = 0.6
+"""How often a bass note on the fourth beat leads to the next root."""
 
 _HATS = frozenset({DrumClass.CLOSED_HAT, DrumClass.OPEN_HAT, DrumClass.RIDE})
 
@@ -91,7 +96,8 @@ def bass_line(
     """One to three notes: the root of each chord as it enters, then one more near a kick.
 
     Pitches lie within E1-G2. The line depends on the loop's place and on the kicks, so it returns
-    with them. The added note is the root, fifth or octave.
+    with them. The added note is the root, fifth or octave; on the fourth beat it may lead to the
+    next bar's root by step.
     """
     rng = generator(seed, Stream.BASS, place.number)
     length = TICKS_PER_BAR // len(plan.chords)
@@ -112,7 +118,11 @@ def bass_line(
         root = _low(chord.root)
         fifth = _low(chord.root + _fifth(chord.quality.intervals))
         octave = root + 12 if root + 12 in BASS_COMPASS else root
-        onsets[onset] = (root, fifth, octave)[int(rng.choice(3, p=(0.45, 0.35, 0.2)))]
+        pitch = (root, fifth, octave)[int(rng.choice(3, p=(0.45, 0.35, 0.2)))]
+        leads = bool(rng.random() < _LEADING)
+        if leads and onset >= 3 * PPQ:
+            pitch = _approach(root, chord, plan) or pitch
+        onsets[onset] = pitch
     starts = [*sorted(onsets), TICKS_PER_BAR]
     loudness = round(62 + 30 * plan.energy)
     return tuple(
@@ -124,6 +134,23 @@ def bass_line(
         )
         for start, end in itertools.pairwise(starts)
     )
+
+
+def _approach(root: int, chord: Chord, plan: BarPlan) -> int | None:
+    """A scale tone a step from the next bar's root, on the side of the present one.
+
+    None where the root stays, or no such tone lies in the bass's compass.
+    """
+    if plan.following is None or plan.following.root == chord.root:
+        return None
+    goal = _low(plan.following.root)
+    scale = chord_scale(chord, plan.key)
+    steps = [
+        pitch
+        for pitch in (goal - 2, goal - 1, goal + 1, goal + 2)
+        if pitch in BASS_COMPASS and pitch % 12 in scale
+    ]
+    return min(steps, key=lambda pitch: abs(pitch - root), default=None)
 
 
 def swung(start: int, swing: float) -> int:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from lofid.compose.chance import Stream, generator
-from lofid.music.chords import Key
+from lofid.music.chords import Chord, Key
 from lofid.music.notes import Part
 from lofid.music.parameters import DrumStyle, Settings
 from lofid.music.plan import BarPlan, Section
@@ -146,8 +146,17 @@ def plan_bar(settings: Settings, seed: int, song: Song, place: Place, index: int
         fill=Part.DRUMS in parts and _asks_fill(settings, seed, place, index),
         drum_density=float(np.clip(groove.drum_density + lift, 0, 1)),
         broken=music.broken,
+        following=_following(song, place).transposed(song.key.transposition),
         drum_style=None if groove.style is DrumStyle.ANY else groove.style.value,
     )
+
+
+def _following(song: Song, place: Place) -> Chord:
+    """The chord after a bar, in the home key; a song's last bar looks back to its loop's first."""
+    name, slot = place.stretch.loop, (place.slot + 1) % place.loop_bars
+    if place.closes_stretch and place.stretch_number + 1 < len(song.stretches):
+        name = song.stretches[place.stretch_number + 1].loop
+    return song.loop(name).bars[slot][0]
 
 
 def _pick(rng: np.random.Generator, items: list[_Item]) -> _Item:

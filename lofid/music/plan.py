@@ -30,7 +30,8 @@ class BarPlan:
     eighth note, in percent, that the first of its two sixteenths takes (50 is straight, 66.7 a
     triplet); ``parts`` who plays at all; ``fill`` asks the drums for a fill; ``drum_density`` is
     the drums' own dial of density, ``drum_style`` a style of their vocabulary or None for any;
-    ``broken`` says how much the chords may be broken: 0 struck together, 1 as the models like.
+    ``broken`` says how much the chords may be broken: 0 struck together, 1 as the models like;
+    ``following`` is the chord that the next bar begins with, where that is known.
     """
 
     index: int
@@ -49,6 +50,7 @@ class BarPlan:
     drum_density: float = 0.5
     drum_style: str | None = None
     broken: float = 1.0
+    following: Chord | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.music.notes import (
     DRUM_PITCH,
     EARLIEST_START,
+    PPQ,
     SIXTEENTH,
     TICKS_PER_BAR,
     DrumClass,
@@ -17,6 +18,7 @@ from lofid.music.notes import (
 )
 from lofid.music.parameters import Groove, Settings
 from lofid.music.plan import BarPlan
+from lofid.music.scales import chord_scale
 
 SEEDS = st.integers(0, 2**64 - 1)
 STILL = Groove(snare_delay=0, hat_delay=0, bass_delay=0, looseness=0)
@@ -53,7 +55,11 @@ def test_the_bass_plays_roots_low_and_sparsely(seed: int, hits: tuple[Note, ...]
     assert all(end <= start for end, start in zip(ends, starts, strict=True))
     for note in line:
         chord = plan.chords[note.start * len(plan.chords) // TICKS_PER_BAR]
-        assert note.pitch % 12 in chord.pitch_classes
+        if note.pitch % 12 not in chord.pitch_classes:
+            assert note.start >= 3 * PPQ
+            assert plan.following is not None
+            assert (note.pitch - plan.following.root) % 12 in (1, 2, 10, 11)
+            assert note.pitch % 12 in chord_scale(chord, plan.key)
 
 
 @pytest.mark.parametrize("swing", [50, 54, 58, 62, 66])
