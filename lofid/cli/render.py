@@ -81,7 +81,10 @@ def render(
         station = stack.enter_context(opened_station(chosen, seed, keys_model, drums_model))
         music = length.followed(station.bars(), progress, stop)
         if as_notes:
-            write_midi(out, music)
+            from lofid.sound.synth import PROGRAMS, voices
+
+            playing = voices(chosen.settings.sound).items()
+            write_midi(out, music, {part: PROGRAMS[voice][1] for part, voice in playing})
             seconds = length.seconds_done
         else:
             seconds = _record(music, chosen.settings, seed, outputs)

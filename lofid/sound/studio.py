@@ -25,8 +25,8 @@ from lofid.music.plan import Bar
 from lofid.sound import SAMPLE_RATE, loudness
 from lofid.sound._kernels import Audio
 from lofid.sound.calibration import calibration
-from lofid.sound.effects import DrumsChain, Ducker, KeysChain, Limiter, TapeChain
-from lofid.sound.synth import Synth, Voice
+from lofid.sound.effects import DrumsChain, Ducker, KeysChain, Limiter, TapeChain, rounded
+from lofid.sound.synth import Synth, voices
 from lofid.sound.texture import LOUDNESS, Rain, Vinyl
 
 Numbers = NDArray[np.float32]
@@ -87,7 +87,7 @@ class Studio:
         }
         self._master = loudness.Leveller(_TAPE_LOSS, reach=3.0, memory=180.0)
         self._before, self._behind = loudness.Meter(180.0), loudness.Meter(180.0)
-        self._limited = 0.0  # LU that the limiter takes away
+        self._limited = 0.0  # LU that rounding and limiter take away
         self._faders = {stem: _Fader() for stem in STEMS}
         late = {stem: TapeChain.LATENCY + Limiter.LATENCY for stem in BALANCE}
         self._delays = {
@@ -119,16 +119,10 @@ class Studio:
         return rendered
 
     def _choose_voices(self) -> None:
-        sound = self.settings.sound
-        voices: dict[Part, Voice] = {
-            Part.KEYS: sound.keys,
-            Part.MELODY: sound.melody,
-            Part.BASS: sound.bass,
-            Part.DRUMS: sound.kit,
-        }
-        for part, voice in voices.items():
+        chosen = voices(self.settings.sound)
+        for part, voice in chosen.items():
             self._synth.choose(part, voice)
-        self._calibrations = {part: calibration(voice) for part, voice in voices.items()}
+        self._calibrations = {part: calibration(voice) for part, voice in chosen.items()}
 
     def _schedule(self, bar: Bar, line: float, frames_per_tick: float) -> None:
         for part, notes in bar.notes.items():
@@ -163,13 +157,13 @@ class Studio:
         for stem, fader in self._faders.items():
             stems[stem] *= fader.ramp(_linear(getattr(mix, stem)), frames)
         music = self._tape.process(stems["keys"] + stems["bass"] + stems["drums"], sound)
-        # What the limiter takes is asked for on top: it is part of how loud the mix is.
+        # What rounding and limiter take is asked for on top: it is part of how loud the mix is.
         wanted = mix.loudness + self._limited if levelling else None
         music *= self._master.ramp(music, wanted)
         level = np.float32(_linear(mix.loudness - _NOMINAL))
         stems = {stem: audio * level for stem, audio in stems.items()}
         whole = music + stems["texture"]
-        limited = self._limiter.process(whole)
+        limited = self._limiter.process(rounded(whole))
         self._before.hear(whole)
         self._behind.hear(limited)
         if self._before.trust > 0:

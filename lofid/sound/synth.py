@@ -18,7 +18,7 @@ import numpy as np
 
 from lofid.errors import LofidError
 from lofid.music.notes import Part
-from lofid.music.parameters import BassInstrument, Instrument, Kit
+from lofid.music.parameters import BassInstrument, Instrument, Kit, Sound
 from lofid.sound import SAMPLE_RATE
 from lofid.sound._kernels import Audio
 from lofid.system import FLUIDSYNTH, missing_error
@@ -55,11 +55,22 @@ PROGRAMS: Mapping[Voice, tuple[int, int]] = MappingProxyType(
 )
 """Bank and program of everything that can play."""
 
+
 PARTS = tuple(Part)
 _CHANNEL = {part: channel for channel, part in enumerate(PARTS)}
 _GAIN = 0.6  # FluidSynth's; loud chords stay below full scale
 _ALL_SOUND_OFF = 120  # the MIDI controller
 _OFF, _ON = 0, 1  # in this order at the same frame, so that a repeated pitch sounds again
+
+
+def voices(sound: Sound) -> dict[Part, Voice]:
+    """What plays each part."""
+    return {
+        Part.KEYS: sound.keys,
+        Part.MELODY: sound.melody,
+        Part.BASS: sound.bass,
+        Part.DRUMS: sound.kit,
+    }
 
 
 class Synth:

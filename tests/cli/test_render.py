@@ -88,3 +88,13 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "Stopped; nothing was written.\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_notes_come_with_the_presets_instruments(tmp_path: Path) -> None:
+    render(tmp_path / "music.mid", "--bars", "8", "--preset", "rain")
+    programs = {
+        track.name: next(message.program for message in track if message.type == "program_change")
+        for track in mido.MidiFile(tmp_path / "music.mid").tracks[1:]
+    }
+    assert programs["keys"] == 0  # General MIDI: acoustic grand piano
+    assert programs["drums"] == 40  # and the brush kit
