@@ -82,11 +82,12 @@ def train(
     if json:
         print_json({"model": str(path), "step": trainer.step, **asdict(report)})
         return
-    OUT.print(f"{path}: held-out loss in nats a note {report.model:.3f} ", end="", highlight=False)
     OUT.print(
+        f"{path}: held-out loss in nats a note {report.model:.3f} "
         f"(unigram {report.baselines.unigram:.3f}, 4-gram {report.baselines.four_gram:.3f}), "
         f"a token {report.model_per_token:.3f}",
         highlight=False,
+        soft_wrap=True,
     )
 
 
