@@ -210,8 +210,8 @@ def soak(folder: Path, bars: int = 1000) -> list[Figure]:
 def sameness(folder: Path, bars: int = 32) -> list[Figure]:
     """Whether a seed gives the same bars whatever the speed and the output.
 
-    The same bars as MIDI from here, with pauses between them, and from two processes, one of them
-    at the lowest priority; and the same sound from two processes.
+    The same bars as MIDI from here, with pauses between them, and from two processes; and the same
+    sound from two processes.
     """
     with _station() as station:
         write_midi(folder / "here.mid", _slowly(itertools.islice(station.bars(), bars)))

@@ -91,20 +91,23 @@ def shuffled_chord_tones(
 ) -> Share:
     """The same under the chord of another note, drawn by ``seed``: what chance gives.
 
-    Chords are drawn relative to the key, so that the difference is the harmony's and not the
-    transposition's. ``which`` selects notes by their own planned chord.
+    All are moved to C major or A minor first, as the human songs are, so that the difference is the
+    harmony's and not that of keys or modes. ``which`` selects notes by their own planned chord.
     """
     found = [
-        (note.pitch - bar.plan.key.tonic, chord.transposed(-bar.plan.key.tonic))
+        note.pitch - bar.plan.key.transposition
         for bar, note, chord in _sounding(bars, parts)
         if which is None or which(chord, bar.plan)
     ]
-    every = [chord.transposed(-bar.plan.key.tonic) for bar, _note, chord in _sounding(bars, parts)]
+    every = [
+        chord.transposed(-bar.plan.key.transposition)
+        for bar, _note, chord in _sounding(bars, parts)
+    ]
     generator = np.random.Generator(np.random.Philox(seed))
     drawn = generator.integers(0, max(1, len(every)), len(found))
     inside = [
         pitch % 12 in every[other].pitch_classes
-        for (pitch, _own), other in zip(found, drawn, strict=True)
+        for pitch, other in zip(found, drawn, strict=True)
     ]
     return Share(sum(inside), len(inside))
 

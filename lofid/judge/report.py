@@ -64,7 +64,7 @@ def musical_figures(takes: Sequence[Take], humans: Humans | None = None) -> list
         *_harmony(bars, songs),
         *_groove(bars, grooves),
         *_repetition(takes, humans),
-        *_lines(bars, songs),
+        *_lines(takes, songs),
     ]
 
 
@@ -210,8 +210,15 @@ def _repetition(takes: Sequence[Take], humans: Humans | None) -> list[Figure]:
     ]
 
 
-def _lines(bars: Sequence[Bar], songs: Sequence[Bar]) -> list[Figure]:
+def _lines(takes: Sequence[Take], songs: Sequence[Bar]) -> list[Figure]:
     group = "Lines and dynamics"
+    bars = [bar for take in takes for bar in take.bars]
+    sung = [
+        bar
+        for take in takes
+        if any(Part.MELODY in bar.plan.parts for bar in take.bars)
+        for bar in take.bars
+    ]
     return [
         Figure(
             group,
@@ -233,10 +240,11 @@ def _lines(bars: Sequence[Bar], songs: Sequence[Bar]) -> list[Figure]:
         Figure(
             group,
             "bars without melody",
-            music.rests(bars, Part.MELODY).value,
+            music.rests(sung, Part.MELODY).value,
             "",
             Target(low=0.30),
             music.rests(songs, Part.MELODY).value,
+            "of takes that have a melody at all",
         ),
         Figure(
             group,

@@ -76,6 +76,10 @@ class TestHarmony:
         bars = [bar(keys(60, 64, 67), "C"), bar(keys(66, 70, 73), "F#", key="F#")] * 50
         assert music.shuffled_chord_tones(bars, seed=1).value == 1
 
+    def test_shuffling_does_not_reward_another_mode(self) -> None:
+        bars = [bar(keys(60, 64, 67), "C"), bar(keys(60, 64, 67), "C", key="Am")] * 50
+        assert music.shuffled_chord_tones(bars, seed=1).value == 1
+
 
 class TestGroove:
     @pytest.mark.parametrize("swing", [50.0, 54.0, 58.0, 62.0, 66.7])

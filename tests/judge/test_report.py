@@ -1,5 +1,7 @@
 """The report over takes made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 from rich.console import Console
 
@@ -56,6 +58,14 @@ def test_musical_figures() -> None:
     assert found["kick on one"].verdict == ""
     assert found["longest run of one bar"].measured == 1
     assert found["bars without melody"].verdict == "missed"
+
+
+def test_takes_without_a_melody_do_not_count_as_its_rests() -> None:
+    sung = Take("study", 1, song(20), Share())
+    drums = Take(
+        "drums-only", 1, [Bar(replace(b.plan, parts=frozenset())) for b in song(1)], Share()
+    )
+    assert by_name(musical_figures([sung, drums]))["bars without melody"].measured == 0
 
 
 def test_nothing_to_measure() -> None:
