@@ -36,13 +36,19 @@ def load_preset(name_or_path: str) -> Preset:
     unknown name, an unreadable file, an unknown table or key, or a value that is not allowed.
     """
     if "/" in name_or_path or name_or_path.endswith(".toml"):
-        path = Path(name_or_path).expanduser()
         try:
+            path = Path(name_or_path).expanduser()
             text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        except (OSError, UnicodeDecodeError, RuntimeError) as error:
+            match error:
+                case OSError():
+                    reason = error.strerror
+                case UnicodeDecodeError():
+                    reason = "it is not UTF-8 text"
+                case _:
+                    reason = "there is no such user"
             raise LofidError(
-                f"The preset file '{path}' cannot be read: {reason}; check the path."
+                f"The preset file '{name_or_path}' cannot be read: {reason}; check the path."
             ) from error
         return parse_preset(text, path.stem, str(path))
     names = preset_names()

@@ -82,7 +82,7 @@ class Parameter:
         """
         try:
             return self._converted(value)
-        except (TypeError, ValueError, LofidError) as error:
+        except (TypeError, ValueError, OverflowError, LofidError) as error:
             place = f" ({where})" if where else ""
             detail = f" {error}" if isinstance(error, LofidError) else ""
             raise LofidError(
@@ -257,7 +257,7 @@ class Music:
         effect=Effect.MUSICAL,
     )
     borrowed: float = number(
-        0.15, 0, 1, "", "Share of songs with chords from outside the key.", effect=Effect.MUSICAL
+        0.15, 0, 1, "", "Share of loops with chords from outside the key.", effect=Effect.MUSICAL
     )
     parts: tuple[Part, ...] = choices(
         (Part.KEYS, Part.MELODY, Part.BASS, Part.DRUMS), "Who plays.", effect=Effect.MUSICAL

@@ -45,6 +45,8 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LofidError, match="no such user"):
+        load_preset("~nobody-of-that-name/mine.toml")
     with pytest.raises(LofidError, match=r"nowhere\.toml"):
         load_preset(str(tmp_path / "nowhere.toml"))
     path = tmp_path / "noise.toml"

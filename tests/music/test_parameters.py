@@ -32,6 +32,7 @@ def test_a_value_is_set_by_path_and_converted() -> None:
         ("music.tempo", True, ["a number from 60"]),
         ("music.tempo", float("nan"), ["a number from 60"]),
         ("form.sections", 2.5, ["a whole number from 1 to 8"]),
+        ("form.sections", float("inf"), ["a whole number from 1 to 8"]),
         ("form.intro", 1, ["true or false"]),
         ("music.moods", ["angry"], ["mellow, bright"]),
         ("music.moods", [], ["mellow, bright"]),
