@@ -23,7 +23,7 @@ class Sampling:
 
     ``temperature`` > 0; ``top_p`` keeps the likeliest tokens that together reach this share (below
     0.98, rare positions and with them syncopation die out); ``longest`` is the number of event
-    tokens after which a bar closes as soon as the grammar lets it.
+    tokens after which a bar closes as soon as the grammar and the rules let it.
     """
 
     temperature: float
@@ -71,10 +71,10 @@ class Player:
         rng: np.random.Generator,
     ) -> int:
         legal = self.grammar.mask(here)
-        if written >= self.sampling.longest and legal[self.grammar.end]:
-            return self.grammar.end
         bias = rules.bias(here.phase)
         allowed = legal & (bias > -np.inf)
+        if written >= self.sampling.longest and allowed[self.grammar.end]:
+            return self.grammar.end
         if not allowed.any():  # rules may forbid, but never corner the grammar
             if legal[self.grammar.end]:
                 return self.grammar.end

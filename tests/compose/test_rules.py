@@ -10,6 +10,7 @@ from lofid.compose.headers import drums_header, keys_header
 from lofid.compose.player import Player
 from lofid.compose.preset import load_preset, preset_names
 from lofid.compose.rules import DrumsRules, KeysRules
+from lofid.music.chords import Chord, Key
 from lofid.music.notes import SIXTEENTH, TICKS_PER_BAR, Note, Part
 from lofid.music.plan import BarPlan
 from lofid.music.scales import chord_scale
@@ -78,6 +79,17 @@ def test_a_melody_over_kept_chords_leaves_them_as_they_were(
     assert len(bar.melody) <= 4
     highest = max(note.pitch for note in bar.comping)
     assert all(lead.pitch > highest for lead in bar.melody)
+
+
+def test_a_crowd_of_kept_chords_stays_whole(untrained_keys: Player) -> None:
+    plan = replace(plan_for(1), key=Key.parse("C"), chords=(Chord.parse("Dm7"),))
+    crowd = tuple(
+        Note(start * SIXTEENTH, pitch, 120, 72) for start in range(16) for pitch in (53, 57, 60, 64)
+    )
+    base = keys.encode_notes(keys.KeysNotes(crowd, ()))
+    assert len(base) > untrained_keys.sampling.longest
+    over = written(untrained_keys, keys_header(plan), KeysRules(plan, over=base), 1)
+    assert keys.decode_notes(over).comping == crowd
 
 
 @settings(deadline=None, max_examples=60)
