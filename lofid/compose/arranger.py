@@ -79,15 +79,18 @@ def arrange(
     melody = [replace(note, pitch=note.pitch + shift) for note in written.melody]
     straight = {
         Part.KEYS: _released(comping, TICKS_PER_BAR // len(plan.chords)),
-        Part.MELODY: _one_voice(melody),
+        Part.MELODY: melody,
         Part.BASS: list(bass),
         Part.DRUMS: _centred(written.drums),
     }
-    return {
+    played = {
         part: _played(notes, part, plan, groove, seed, place)
         for part, notes in straight.items()
         if notes and part in plan.parts
     }
+    if Part.MELODY in played:
+        played[Part.MELODY] = _one_voice(played[Part.MELODY])
+    return played
 
 
 def bass_line(
@@ -175,14 +178,13 @@ def _released(chords: list[Note], share: int) -> list[Note]:
     return released
 
 
-def _one_voice(melody: list[Note]) -> list[Note]:
-    """Melody notes that end where the next one begins."""
-    ordered = sorted(melody)
-    ends = [*(note.start for note in ordered), 2 * TICKS_PER_BAR][1:]
-    return [
+def _one_voice(melody: Sequence[Note]) -> tuple[Note, ...]:
+    """Melody notes, in order, that end where the next one begins, at the latest with the bar."""
+    ends = [*(note.start for note in melody), TICKS_PER_BAR][1:]
+    return tuple(
         replace(note, duration=min(note.duration, end - note.start))
-        for note, end in zip(ordered, ends, strict=True)
-    ]
+        for note, end in zip(melody, ends, strict=True)
+    )
 
 
 def _low(pitch_class: int) -> int:

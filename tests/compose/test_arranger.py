@@ -109,6 +109,18 @@ def test_notes_stay_in_their_bar_and_timing_repeats(seed: int, hits: tuple[Note,
             assert note.duration > 0
 
 
+@given(seed=SEEDS)
+def test_the_melody_is_one_voice_that_ends_with_its_bar(seed: int) -> None:
+    starts = (0, 120, 240, 840, 1800)
+    written = Written(melody=tuple(Note(start, 72, 1920, 70) for start in starts))
+    plan = plan_for(seed, swing=66.0)
+    groove = Groove(looseness=15)
+    melody = arrange(plan, groove, seed, LoopPlace(0, 0, 0), written)[Part.MELODY]
+    ends = [note.start + note.duration for note in melody]
+    assert len(melody) == len(starts)
+    assert ends == [*(note.start for note in melody[1:]), TICKS_PER_BAR]
+
+
 def test_keys_are_released_at_the_change_of_harmony() -> None:
     written = Written(comping=(Note(0, 60, 1920, 70), Note(480, 60, 1920, 70)))
     played = arrange(plan_for(1), STILL, 1, LoopPlace(0, 0, 0), written)[Part.KEYS]
