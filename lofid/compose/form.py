@@ -127,12 +127,12 @@ def plan_bar(settings: Settings, seed: int, song: Song, place: Place, index: int
     section = place.stretch.section
     chords = song.loop(place.stretch.loop).bars[place.slot]
     parts = _layers(settings, seed, song, place)
-    tempo = music.tempo + song.tempo_place * music.tempo_spread
+    tempo = music.tempo + round(song.tempo_place * music.tempo_spread)
     arc = {Section.B: 0.08, Section.INTRO: -0.1, Section.BREAK: -0.12, Section.OUTRO: -0.12}
     lift = arc.get(section, 0.0)
     return BarPlan(
         index=index,
-        tempo=float(np.clip(round(tempo), 60, 100)),
+        tempo=float(np.clip(tempo, 60, 100)),
         key=song.key,
         chords=tuple(chord.transposed(song.key.transposition) for chord in chords),
         section=section,

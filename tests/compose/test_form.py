@@ -61,6 +61,12 @@ def test_plans_stay_within_the_preset(name: str, seed: int) -> None:
         assert Part.DRUMS in plan.parts or not plan.fill
 
 
+def test_a_tempo_without_spread_is_kept_as_it_is() -> None:
+    settings = Settings().with_value("music.tempo", 72.5).with_value("music.tempo_spread", 0)
+    song = compose_song(settings, 1, 0, None)
+    assert {plan.tempo for plan in plans_of(settings, 1, song)} == {72.5}
+
+
 @given(seed=SEEDS)
 def test_layers_come_and_go(seed: int) -> None:
     settings = PRESETS["study"]
