@@ -27,6 +27,7 @@ from lofid.compose.guards import drums_findings, drums_weakness, keys_findings, 
 from lofid.compose.headers import dialled, drums_header, keys_header
 from lofid.compose.player import Player
 from lofid.compose.rules import DrumsRules, KeysRules
+from lofid.errors import LofidError
 from lofid.music.notes import Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, BarPlan
@@ -123,10 +124,13 @@ class Station:
     """Writes bars with two players; holds no musical state of its own.
 
     One thread at a time may use a station. The players of keys and drums must have engines of
-    their own: they run in parallel. Use it as a context manager, or :meth:`close` it.
+    their own: they run in parallel. Use it as a context manager, or :meth:`close` it. Raises
+    :class:`LofidError` for a seed outside 0 to 2**64 - 1.
     """
 
     def __init__(self, settings: Settings, seed: int, keys: Player, drums: Player) -> None:
+        if not 0 <= seed < 2**64:
+            raise LofidError(f"The seed {seed} is out of range; choose one from 0 to {2**64 - 1}.")
         self.settings = settings
         self.seed = seed
         self._keys = keys
@@ -170,7 +174,7 @@ class Station:
                 keys=memory.keys.after or state.keys,
                 drums=memory.drums.after or state.drums,
             )
-        vary = _Variation.drawn(self.settings, state.seed, state.index, place, memory)
+        vary = _Variation.drawn(self.settings, state.seed, plan, place, memory)
         drums_later = self._second_thread.submit(
             self._write_drums, state, plan, place, memory.drums, vary
         )
@@ -325,17 +329,22 @@ class _Variation:
 
     @classmethod
     def drawn(
-        cls, settings: Settings, seed: int, index: int, place: Place, memory: LoopMemory
+        cls, settings: Settings, seed: int, plan: BarPlan, place: Place, memory: LoopMemory
     ) -> "_Variation":
-        """Drawn for one bar: the last bar of a loop is varied most, the first never by chance."""
+        """Drawn for one bar: the last bar of a loop is varied most, the first never by chance.
+
+        After ``MOST_REPEATS`` the drums vary, or the keys of a station without drums.
+        """
         amount = settings.form.variation
         share = 0.0 if place.slot == 0 else amount if place.closes_loop else amount / 4
         due = memory.repeats[place.slot] >= MOST_REPEATS
-        chance = generator(seed, Stream.VARIATION, index).random(3)
+        chance = generator(seed, Stream.VARIATION, plan.index).random(3)
+        drums_due = due and Part.DRUMS in settings.music.parts
         return cls(
-            keys=bool(chance[0] < share / 2),
+            keys=bool(plan.parts & {Part.KEYS, Part.MELODY})
+            and (bool(chance[0] < share / 2) or (due and not drums_due)),
             melody=bool(chance[1] < share),
-            drums=bool(chance[2] < share) or due,
+            drums=Part.DRUMS in plan.parts and (bool(chance[2] < share) or drums_due),
         )
 
 

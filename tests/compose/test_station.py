@@ -8,6 +8,7 @@ from lofid.compose.guards import has_groove
 from lofid.compose.player import Player
 from lofid.compose.preset import load_preset, preset_names
 from lofid.compose.station import SessionState, Station
+from lofid.errors import LofidError
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, Section
@@ -83,6 +84,27 @@ def test_every_preset_plays_what_its_plans_ask(
             assert set(bar.notes) >= needed
 
             assert Part.DRUMS not in bar.notes or has_groove(bar.notes[Part.DRUMS])
+
+
+def test_no_bar_of_a_loop_stays_the_same_for_ever(
+    untrained_keys: Player, untrained_drums: Player
+) -> None:
+    settings = load_preset("keys-only").settings
+    for path, value in (("form.variation", 0.0), ("music.melody", 0.0), ("form.section_bars", 64)):
+        settings = settings.with_value(path, value)
+    with Station(settings, 5, untrained_keys, untrained_drums) as still:
+        loop = len(still.opening().song.a.bars)
+        firsts = list(islice(still.bars(), 0, 8 * loop, loop))
+    assert {bar.plan.section for bar in firsts} == {Section.INTRO, Section.A}
+    assert len({tuple(pitches(bar, Part.KEYS)) for bar in firsts}) == 2
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_out_of_range_is_named(
+    seed: int, untrained_keys: Player, untrained_drums: Player
+) -> None:
+    with pytest.raises(LofidError, match=f"seed {seed} is out of range"):
+        Station(Settings(), seed, untrained_keys, untrained_drums)
 
 
 def test_songs_follow_each_other(station: Station) -> None:
