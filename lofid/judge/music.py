@@ -106,8 +106,7 @@ def shuffled_chord_tones(
     generator = np.random.Generator(np.random.Philox(seed))
     drawn = generator.integers(0, max(1, len(every)), len(found))
     inside = [
-        pitch % 12 in every[other].pitch_classes
-        for pitch, other in zip(found, drawn, strict=True)
+        pitch % 12 in every[other].pitch_classes for pitch, other in zip(found, drawn, strict=True)
     ]
     return Share(sum(inside), len(inside))
 
