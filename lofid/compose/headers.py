@@ -9,10 +9,18 @@ from lofid.tokens.controls import BinnedField
 _MELODY_NOTES = (1.0, 3.0)
 """Melody notes a bar at the dial's two ends: lo-fi's are sparse."""
 
+_FEWEST_HITS = 6.0
+"""Kick, backbeat and a few hats; asked for fewer, a bar that must have them runs over."""
+
 
 def dialled(dial: float, field: BinnedField) -> float:
     """The physical value of a dial (0 to 1) on a field: its edges, evenly spaced on the dial."""
     return float(np.interp(dial, np.linspace(0, 1, len(field.edges)), field.edges))
+
+
+def drum_hits(dial: float) -> float:
+    """Hits a bar for a dial of drum density, from the few that a groove can be made of."""
+    return max(dialled(dial, drums.DENSITY), _FEWEST_HITS)
 
 
 def melody_notes(dial: float) -> float:
@@ -42,7 +50,7 @@ def drums_header(plan: BarPlan) -> list[int]:
         drums.DrumsHeader(
             tempo=plan.tempo,
             style=plan.drum_style,
-            density=dialled(plan.drum_density, drums.DENSITY),
+            density=drum_hits(plan.drum_density),
             energy=dialled(plan.energy, drums.ENERGY),
             fill=plan.fill,
         )

@@ -26,6 +26,11 @@ BACKBEATS = (4, 12)
 _FOREIGN_TO_CHORD = -0.7
 """Scale tones outside the chord are this much less likely (half as likely)."""
 
+_OFF_CENTRE = -0.15
+"""A comping note is this much less likely for each semitone that it lies off the centre."""
+_BELOW_MIDDLE = 4
+"""Semitones of that centre below the register asked for: chords are written from below upwards."""
+
 _GATHERED = 3
 _NOTES_AT_ONCE = 5
 _LEAVING_EARLY = -6.0
@@ -124,7 +129,10 @@ class KeysRules:
                 home = pitch - shift
                 if home in compass:
                     foreign = pitch % 12 not in chord.pitch_classes
-                    bias[block[home - compass.start]] = _FOREIGN_TO_CHORD if foreign else 0.0
+                    value = _FOREIGN_TO_CHORD if foreign else 0.0
+                    if block is keys.COMPING_TOKENS:
+                        value += _OFF_CENTRE * abs(pitch - (plan.register - _BELOW_MIDDLE))
+                    bias[block[home - compass.start]] = value
         return bias
 
     def bias(self, phase: Phase) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from lofid.compose.arranger import LoopPlace, Written, arrange
 from lofid.compose.chance import Stream, generator
 from lofid.compose.form import LoopName, Place, Song, compose_song, locate, plan_bar
 from lofid.compose.guards import drums_findings, drums_weakness, keys_findings, keys_weakness
-from lofid.compose.headers import dialled, drums_header, keys_header
+from lofid.compose.headers import drum_hits, drums_header, keys_header
 from lofid.compose.player import Player
 from lofid.compose.rules import DrumsRules, KeysRules
 from lofid.errors import LofidError
@@ -303,7 +303,7 @@ class Station:
         self, state: SessionState, plan: BarPlan, header: list[int], attempts: int
     ) -> _Take:
         """The best of so many attempts; if none is sound, one more that insists on a backbeat."""
-        wanted = dialled(plan.drum_density, drums.DENSITY)
+        wanted = drum_hits(plan.drum_density)
         takes: list[tuple[tuple[int, float], int, _Take]] = []
         for attempt in range(attempts + 1):
             insist = attempt == attempts

@@ -15,6 +15,7 @@ from lofid.music.notes import SIXTEENTH, TICKS_PER_BAR, Note, Part
 from lofid.music.plan import BarPlan
 from lofid.music.scales import chord_scale
 from lofid.tokens import drums, keys
+from lofid.tokens.grammar import Phase
 
 SEEDS = st.integers(0, 2**64 - 1)
 PRESETS = [load_preset(name).settings for name in preset_names()]
@@ -55,6 +56,17 @@ def test_any_model_keeps_to_scale_register_and_grid(seed: int, untrained_keys: P
     for lead in bar.melody:
         beneath = [note.pitch for note in bar.comping if note.start == lead.start]
         assert lead.pitch > max(beneath, default=0)
+
+
+@given(seed=SEEDS)
+def test_the_chords_follow_the_register(seed: int) -> None:
+    low, high = (
+        np.exp(KeysRules(replace(plan_for(seed), register=register)).bias(Phase.POSITION))
+        for register in (52.0, 68.0)
+    )
+    tokens = list(keys.COMPING_TOKENS)
+    means = [np.average(tokens, weights=shares[tokens]) for shares in (low, high)]
+    assert means[1] - means[0] > 5
 
 
 @settings(deadline=None, max_examples=40)
