@@ -35,11 +35,6 @@ class PairResult:
     package_pair_ms: float
 
     @property
-    def tokens_per_second(self) -> float:
-        """Of our two models together."""
-        return 2000 / self.pair_ms
-
-    @property
     def ratio(self) -> float:
         """How many times faster we are."""
         return self.package_pair_ms / self.pair_ms
