@@ -8,6 +8,20 @@ from pathlib import Path
 from lofid.errors import LofidError
 
 
+def user_path(text: str) -> Path:
+    """The path a user wrote, with ``~`` and ``~name`` replaced by the home folder.
+
+    Raises :class:`LofidError` where there is no such home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise LofidError(
+            f"The path '{text}' begins with a home folder, but there is no such user; "
+            "write the whole path."
+        ) from None
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to, renamed to ``path`` when all went well.

@@ -5,9 +5,9 @@ import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
-from pathlib import Path
 
 from lofid.errors import LofidError
+from lofid.files import user_path
 from lofid.music.parameters import GROUPS, Settings
 
 DEFAULT = "study"
@@ -36,26 +36,23 @@ def load_preset(name_or_path: str) -> Preset:
     unknown name, an unreadable file, an unknown table or key, or a value that is not allowed.
     """
     if "/" in name_or_path or name_or_path.endswith(".toml"):
+        path = user_path(name_or_path)
         try:
-            path = Path(name_or_path).expanduser()
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError, RuntimeError) as error:
-            match error:
-                case OSError():
-                    reason = error.strerror
-                case UnicodeDecodeError():
-                    reason = "it is not UTF-8 text"
-                case _:
-                    reason = "there is no such user"
-            raise LofidError(
-                f"The preset file '{name_or_path}' cannot be read: {reason}; check the path."
-            ) from error
+            text = path.read_text("utf-8-sig")  # some editors begin a file with a mark
+        except (OSError, UnicodeDecodeError) as error:
+            reason = (
+                f"{error.strerror}; check the path"
+                if isinstance(error, OSError)
+                else "it is not UTF-8 text; save it as UTF-8"
+            )
+            raise LofidError(f"The preset file '{path}' cannot be read: {reason}.") from error
         return parse_preset(text, path.stem, str(path))
     names = preset_names()
     if name_or_path not in names:
-        near = get_close_matches(name_or_path, names, n=2) or names
+        near = get_close_matches(name_or_path, names, n=2)
+        known = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}."
         raise LofidError(
-            f"There is no preset '{name_or_path}'; did you mean {' or '.join(near)}? "
+            f"There is no preset '{name_or_path}'; {known} "
             "A file of your own is given by its path, such as ./mine.toml."
         )
     text = resources.files("lofid.presets").joinpath(f"{name_or_path}.toml").read_text("utf-8")

@@ -1,5 +1,6 @@
 """Audio into a file, by its ending: WAV, FLAC, MP3 or Ogg Vorbis."""
 
+import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import soundfile as sf
 
 from lofid.errors import LofidError
-from lofid.files import replacing
+from lofid.files import replacing, user_path
 from lofid.outputs.output import SAMPLE_RATE, Audio, Output
 
 
@@ -19,7 +20,8 @@ class _Format:
 
 
 FORMATS = {
-    ".wav": _Format("WAV", "PCM_24"),
+    # RF64 does not end at 4 GiB (four hours); see _downgrade_when_short.
+    ".wav": _Format("RF64", "PCM_24"),
     ".flac": _Format("FLAC", "PCM_24"),
     ".mp3": _Format("MP3", "MPEG_LAYER_III", 0.0),
     ".ogg": _Format("OGG", "VORBIS", 0.3),
@@ -55,7 +57,7 @@ class FileOutput(Output):
             # Only the system's own call says why a file cannot be made; libsndfile does not.
             self._temporary.touch()
             self._file = sf.SoundFile(
-                self._temporary,
+                os.fsencode(self._temporary),  # names that are no text are names, too
                 "w",
                 samplerate=SAMPLE_RATE,
                 channels=2,
@@ -63,6 +65,8 @@ class FileOutput(Output):
                 subtype=self._format.subtype,
                 compression_level=self._format.compression,
             )
+            if self._format.container == "RF64":
+                _downgrade_when_short(self._file)
         except OSError as error:
             raise self._error(error.strerror or str(error)) from None
         except sf.LibsndfileError as error:
@@ -90,7 +94,7 @@ class FileOutput(Output):
         self._file = None
         # A full disk may show only now: libsndfile writes behind, and closes without complaint.
         try:
-            complete = not self._failed and sf.info(self._temporary).frames >= frames
+            complete = not self._failed and sf.info(os.fsencode(self._temporary)).frames >= frames
         except sf.LibsndfileError:
             complete = False
         if not complete:
@@ -113,6 +117,14 @@ class FileOutput(Output):
         )
 
 
+def _downgrade_when_short(file: sf.SoundFile) -> None:
+    """Let an RF64 file of less than 4 GiB become plain WAV, which every program reads.
+
+    libsndfile's SFC_RF64_AUTO_DOWNGRADE; soundfile has no public way to give such a command.
+    """
+    sf._snd.sf_command(file._file, 0x1210, sf._ffi.NULL, 1)
+
+
 class _Aborted(Exception):
     """Tells the temporary file's context not to give it its name."""
 
@@ -121,4 +133,4 @@ def make(argument: str | None) -> FileOutput:
     """The file output for a path."""
     if not argument:
         raise LofidError("The output 'file' needs a path, such as file:music.flac.")
-    return FileOutput(Path(argument).expanduser())
+    return FileOutput(user_path(argument))

@@ -71,7 +71,7 @@ KINDS: Mapping[str, OutputKind] = MappingProxyType(
             "device[:NAME]", "the sound card, or the one whose name holds NAME", "device"
         ),
         "file": OutputKind("file:PATH", "a .wav, .flac, .mp3 or .ogg file", "file"),
-        "null": OutputKind("null", "nowhere, as fast as the machine can", "null"),
+        "null": OutputKind("null", "nowhere, to try out", "null"),
     }
 )
 """Every kind by its name. Modules are imported when they are used: each may need a library."""
@@ -85,9 +85,9 @@ def parse(text: str) -> Output:
     name, colon, argument = text.partition(":")
     if name not in KINDS:
         near = get_close_matches(name, KINDS, n=1)
-        guess = f"did you mean {near[0]}? " if near else ""
+        guess = f"did you mean {near[0]}? Outputs" if near else "outputs"
         syntaxes = ", ".join(kind.syntax for kind in KINDS.values())
-        raise LofidError(f"There is no output '{text}'; {guess}Outputs are {syntaxes}.")
+        raise LofidError(f"There is no output '{text}'; {guess} are {syntaxes}.")
     module: _Module = import_module(f"lofid.outputs.{KINDS[name].module}")
     return module.make(argument if colon else None)
 

@@ -72,3 +72,9 @@ def test_a_mistake_is_told_with_file_line_and_key(text: str, words: list[str]) -
         parse_preset(text, "mine", "mine.toml")
     for word in words:
         assert word in str(raised.value)
+
+
+def test_a_file_that_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[music]\ntempo = 81\n", "utf-8-sig")
+    assert load_preset(str(path)).settings.music.tempo == 81

@@ -18,7 +18,7 @@ def tone(seconds: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "kind"), [(".wav", "WAV"), (".flac", "FLAC"), (".mp3", "MP3"), (".ogg", "OGG")]
+    ("suffix", "kind"), [(".wav", "WAVEX"), (".flac", "FLAC"), (".mp3", "MP3"), (".ogg", "OGG")]
 )
 def test_what_was_written_is_read_back(tmp_path: Path, suffix: str, kind: str) -> None:
     path, audio = tmp_path / f"out{suffix}", tone(2.5)
@@ -32,9 +32,27 @@ def test_what_was_written_is_read_back(tmp_path: Path, suffix: str, kind: str) -
     assert abs(len(back) - len(audio)) <= (2400 if kind == "MP3" else 0)
     spectrum = np.abs(np.fft.rfft(back[:SAMPLE_RATE, 0]))
     assert spectrum.argmax() == 440
-    if kind in ("WAV", "FLAC"):
+    if kind in ("WAVEX", "FLAC"):
         assert np.abs(back - audio).max() < 2**-22
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_wav_is_plain_and_has_room_to_outgrow_4_gib(tmp_path: Path) -> None:
+    path = tmp_path / "out.wav"
+    output = open_output(f"file:{path}")
+    output.write(tone(0.1))
+    output.close()
+    header = path.read_bytes()[:48]
+    # EBU Tech 3306: a JUNK chunk holds the place in which RF64 keeps its sizes.
+    assert (header[:4], header[8:16], header[16]) == (b"RIFF", b"WAVEJUNK", 24)
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.flac")
+    output = open_output(f"file:{tmp_path}/{name}")
+    output.write(tone(0.1))
+    output.close()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_an_aborted_file_leaves_what_was_there(tmp_path: Path) -> None:
@@ -88,6 +106,7 @@ def test_no_space_left(tmp_path: Path, suffix: str) -> None:
         ("file:", "needs a path"),
         ("file:song.aiff", ".wav, .flac, .mp3, .ogg"),
         ("null:x", "takes no argument"),
+        ("file:~nobody-of-that-name/x.wav", "no such user"),
         ("device:", "lacks a name"),
         ("devise", "did you mean device"),
         ("cassette", "device[:NAME], file:PATH, null"),
