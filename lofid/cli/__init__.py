@@ -4,6 +4,8 @@ Everything here may be imported without numba, pedalboard or FluidSynth: a comma
 uses when it runs, so that ``lofid --help`` answers at once and music starts early.
 """
 
+import errno
+import io
 import sys
 from typing import Annotated
 
@@ -30,6 +32,9 @@ app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"lofid {__version__}")
@@ -50,8 +55,17 @@ def _options(
 
 def main() -> None:
     """Run the command line; what the user can mend ends as one sentence and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as Python sets stderr: no sign is a failure
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except LofidError as error:
-        typer.echo(f"lofid: {error}", err=True)
-        sys.exit(1)
+        message = str(error)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        message = "There is no space left where the answer should be written; make room there."
+    else:
+        return
+    typer.echo(f"lofid: {message}", err=True)
+    sys.exit(1)

@@ -29,7 +29,13 @@ PresetOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", "-s", min=0, help="The same seed gives the same music. Default: any."),
+    typer.Option(
+        "--seed",
+        "-s",
+        min=0,
+        max=2**64 - 1,
+        help="The same seed gives the same music. Default: any.",
+    ),
 ]
 TempoOption = Annotated[
     float | None, typer.Option("--tempo", "-t", help="Beats a minute, for every song.")

@@ -20,8 +20,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 
 
 def print_json(value: object) -> None:
-    """Print plain data as JSON, for scripts: no colour, no wrapping."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print plain data as JSON, for scripts: no colour, no wrapping, ASCII for any locale."""
+    typer.echo(json.dumps(value, indent=2))
 
 
 class StopRequest:

@@ -6,11 +6,13 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+from rich.markup import escape
 from rich.table import Table
 
 from lofid import __version__
@@ -23,7 +25,7 @@ _SOUNDFONT_FOLDERS = (
     Path("/usr/share/sounds/sf3"),
     Path("/usr/share/soundfonts"),
     Path("/opt/homebrew/share/soundfonts"),
-    Path.home() / ".local/share/soundfonts",
+    Path("~/.local/share/soundfonts"),
 )
 
 _Found = TypeVar("_Found")
@@ -59,8 +61,10 @@ def doctor(json: JsonOption = False) -> None:
             mark = "[green]✓[/green]" if finding.ok else "[yellow]✗[/yellow]"
             shown = "" if finding.topic == topic else f"[bold]{finding.topic}[/bold]"
             topic = finding.topic
-            detail = finding.detail + (f"\n[dim]{finding.advice}[/dim]" if finding.advice else "")
-            table.add_row(shown, mark, finding.name, detail)
+            detail = escape(finding.detail)
+            if finding.advice:
+                detail += f"\n[dim]{escape(finding.advice)}[/dim]"
+            table.add_row(shown, mark, escape(finding.name), detail)
     OUT.print(table)
 
 
@@ -164,9 +168,13 @@ def _midi() -> Iterator[Finding]:
 def _soundfonts() -> Iterator[Finding]:
     own = resources.files("lofid.sound").joinpath("data", "lofid.sf3")
     yield Finding("SoundFonts", own.name, own.is_file(), "lofid's own, cut out of Fluid R3 GM")
+    folders = []
+    for folder in _SOUNDFONT_FOLDERS:
+        with suppress(RuntimeError):  # nobody's home: a service's user may have none
+            folders.append(folder.expanduser())
     found = sorted(
         path
-        for folder in _SOUNDFONT_FOLDERS
+        for folder in folders
         if folder.is_dir()
         for path in folder.iterdir()
         if path.suffix.lower() in (".sf2", ".sf3") and not path.is_symlink()

@@ -66,7 +66,9 @@ def play(
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         outputs = stack.enter_context(opened_outputs(output or ["device"], keep=True))
-        ERR.print(f"Playing {chosen.name}, seed {seed}. Ctrl-C ends.", highlight=False)
+        ERR.print(
+            f"Playing {chosen.name}, seed {seed}. Ctrl-C ends.", highlight=False, markup=False
+        )
         with ERR.status("Getting ready"):
             from lofid.sound.studio import Studio
 

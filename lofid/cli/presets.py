@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from lofid.cli._terminal import OUT, JsonOption, print_json
@@ -44,7 +45,7 @@ def _show(preset: Preset, json: bool) -> None:
     if json:
         print_json(_plain(preset))
         return
-    OUT.print(f"[bold]{preset.name}[/bold]: {preset.description}\n")
+    OUT.print(f"[bold]{escape(preset.name)}[/bold]: {escape(preset.description)}\n")
     table = Table("Parameter", "Value", "Allowed", "What it does", box=None, pad_edge=False)
     for path, parameter in PARAMETERS.items():
         value = parameter.plain(preset.settings.value(path))

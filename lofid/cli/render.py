@@ -67,6 +67,13 @@ def render(
     if bars is not None and minutes is not None:
         raise LofidError("--bars and --minutes were both given; choose one.")
     as_notes = out.suffix.lower() == ".mid"
+    from lofid.outputs.file import FORMATS
+
+    if not as_notes and out.suffix.lower() not in FORMATS:
+        endings = ", ".join([*FORMATS, ".mid"])
+        raise LofidError(
+            f"The file '{out}' has no ending that lofid can write; use one of {endings}."
+        )
     if as_notes and stems:
         raise LofidError("--stems asks for audio files; a .mid has a track for every part anyway.")
     seed = chosen_seed(seed)
@@ -104,6 +111,8 @@ def render(
         f"{out}: {length.bars_done} bars, {_clock(seconds)}, preset {chosen.name}, "
         f"seed {seed}, written in {_clock(took)}",
         highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
 
 

@@ -75,6 +75,34 @@ def test_no_colour_where_none_is_wanted(arguments: tuple[str, ...]) -> None:
     assert "\x1b[3" not in result.stdout
 
 
+@pytest.mark.parametrize("arguments", [("doctor",), ("--help",), ("presets", "rain")])
+def test_a_terminal_that_knows_only_ascii(arguments: tuple[str, ...]) -> None:
+    result = lofid(*arguments, PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "my[red].toml"
+    path.write_text('description = "loud [/b] and clear"\n')
+    shown = lofid("presets", str(path)).stdout
+    assert "my[red]: loud [/b] and clear" in shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_an_answer_that_finds_no_space() -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "lofid", "presets"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert result.returncode != 0
+    assert result.stderr.startswith("lofid: There is no space left")
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -83,7 +111,8 @@ def test_no_colour_where_none_is_wanted(arguments: tuple[str, ...]) -> None:
         (("render", "x.wav", "--preset", "rian"), "rain"),
         (("render", "x.wav", "--key", "H"), "H"),
         (("render", "x.wav", "--tempo", "400"), "100"),
-        (("render", "x.xyz"), ".wav"),
+        (("render", "x.xyz"), ".mid"),
+        (("presets", "polka"), "late-night-jazz"),
         (("render", "x.wav", "--bars", "4", "--minutes", "1"), "--minutes"),
         (("render", "nowhere/x.wav", "--bars", "1"), "nowhere"),
         (("render", "nowhere/x.mid", "--bars", "1"), "nowhere"),
