@@ -55,9 +55,7 @@ _RARE_OUTSIDE_FILLS: dict[DrumClass, float] = {
     DrumClass.HIGH_TOM: -2.0,
 }
 _RIDE_FOR_HAT = -2.5
-"""The hi-hat keeps lo-fi's time; the ride belongs to the styles of ``_RIDE_STYLES``."""
-
-_RIDE_STYLES = frozenset({"jazz", "latin"})
+"""The hi-hat keeps lo-fi's time; the ride belongs to jazz."""
 
 
 class Rules(Protocol):
@@ -246,7 +244,7 @@ class DrumsRules:
         self._crashes = 0
         for drum, penalty in _RARE_OUTSIDE_FILLS.items():
             _set(self._static, _hits(drum), penalty if not plan.fill else penalty / 3)
-        if plan.drum_style not in _RIDE_STYLES:
+        if plan.drum_style != "jazz":
             _set(self._static, _hits(DrumClass.RIDE), _RIDE_FOR_HAT)
 
     def bias(self, phase: Phase) -> NDArray[np.float64]:

@@ -72,7 +72,7 @@ class DrumsMemory:
 
 @dataclass(frozen=True, slots=True)
 class LoopMemory:
-    """What is kept of a loop; ``repeats`` counts for each bar its passes without variation."""
+    """What is kept of a loop; ``repeats`` counts for each bar its passes without anything new."""
 
     keys: KeysMemory
     drums: DrumsMemory
@@ -181,7 +181,11 @@ class Station:
         keys_take, keys_memory = self._write_keys(state, plan, place, memory.keys, vary)
         drums_take, drums_memory = drums_later.result()
         slot = place.slot
-        repeats = 0 if vary.keys or vary.drums else memory.repeats[slot] + 1
+        known = memory.keys.comping[slot], memory.keys.lead[slot]
+        new = (keys_take and keys_take.tokens not in known) or (
+            drums_take and drums_take.tokens != memory.drums.bars[slot]
+        )
+        repeats = 0 if new else memory.repeats[slot] + 1
         memory = LoopMemory(keys_memory, drums_memory, _with(memory.repeats, slot, repeats))
         notes = Written()
         if keys_take:

@@ -20,7 +20,11 @@ class Archive:
     files: dict[str, bytes]
 
     def song(self, path: str) -> Song:
-        """One of its MIDI files; raises :class:`LofidError` for a damaged one."""
+        """One of its MIDI files; raises :class:`LofidError` for a missing or damaged one."""
+        if path not in self.files:
+            raise LofidError(
+                f"The data set '{self.name}' lacks the file {path} of its index; get it again."
+            )
         return parse_midi(self.files[path], Path(self.name, path))
 
 

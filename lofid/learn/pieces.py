@@ -142,7 +142,7 @@ def read_pop909(archive: Archive) -> Iterator[KeysPiece]:
         if len(labelled.tracks) != 2 or not labelled.keys:
             continue  # what is usable has the notes and the chords, under varying names
         merged, chord_notes = (track.notes for track in labelled.tracks)
-        count = -(-max(note.start for note in merged) // TICKS_PER_BAR)
+        count = 1 + max(note.start for note in merged) // TICKS_PER_BAR
         parts = _label_parts(merged, archive.song(row["file"]))
         chords = _half_bar_chords(chord_notes, 2 * count)
         key_ticks = [signature.tick for signature in labelled.keys]

@@ -50,8 +50,16 @@ class Baselines:
 
 
 def open_corpus(player: PlayerName, data: Path, seed: int) -> Corpus:
-    """The training data of a player; raises :class:`LofidError` for a missing archive."""
-    return (keys_corpus if player is PlayerName.KEYS else drums_corpus)(data, seed)
+    """The training data of a player.
+
+    Raises :class:`LofidError` for a missing or damaged archive, or an index without a column.
+    """
+    try:
+        return (keys_corpus if player is PlayerName.KEYS else drums_corpus)(data, seed)
+    except KeyError as error:
+        raise LofidError(
+            f"The archives in {data} are not as expected ({error} is missing); get them again."
+        ) from error
 
 
 def choose_device(name: str) -> torch.device:

@@ -43,11 +43,6 @@ class DeviceOutput(Output):
         self._stream: Any = None
         self.xruns = 0
 
-    @property
-    def buffered(self) -> float:
-        """Seconds of audio that wait to be played."""
-        return (self._written - self._read) / SAMPLE_RATE
-
     def open(self) -> None:
         """Open the device and begin to play silence until the first block comes."""
         sounddevice = _sounddevice()
