@@ -48,7 +48,11 @@ def render(
     tempo: TempoOption = None,
     key: KeyOption = None,
     stems: Annotated[
-        bool, typer.Option("--stems", help="Also write every stem beside it: OUT-drums.wav ...")
+        bool,
+        typer.Option(
+            "--stems",
+            help="Also write every stem, as it enters the mix (before the tape): OUT-drums.wav ...",
+        ),
     ] = False,
     keys_model: KeysModelOption = None,
     drums_model: DrumsModelOption = None,

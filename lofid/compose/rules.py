@@ -55,7 +55,8 @@ _RARE_OUTSIDE_FILLS: dict[DrumClass, float] = {
     DrumClass.HIGH_TOM: -2.0,
 }
 _RIDE_FOR_HAT = -2.5
-"""The hi-hat keeps lo-fi's time; the ride belongs to jazz."""
+_HAT_ON_EIGHTHS = 1.5
+"""The hi-hat keeps lo-fi's time, on eighths more than between; the ride belongs to jazz."""
 
 
 class Rules(Protocol):
@@ -78,6 +79,11 @@ _POSITIONS = keys.VOCABULARY.block("position")
 _SHORT = keys.VOCABULARY.block("length")[
     : keys.VELOCITIES * sum(ticks < 2 * SIXTEENTH for ticks in keys.LENGTHS)
 ]
+
+
+_AFTER_AN_EIGHTH = _POSITIONS[2 * SIXTEENTH // keys.POSITION_TICKS + 1 :]
+_ENTERING_LATE = -4.0
+"""A bar whose chord comes after the first eighth is a hole, which a loop would repeat."""
 
 
 class KeysRules:
@@ -154,6 +160,8 @@ class KeysRules:
             bias[_POSITIONS.start : _POSITIONS.stop] += _ONE_MORE_CHORD * excess
         if self._notes < FEWEST_NOTES:
             bias[keys.GRAMMAR.end] = FORBIDDEN
+        if self._notes == 0:
+            bias[_AFTER_AN_EIGHTH.start : _AFTER_AN_EIGHTH.stop] += _ENTERING_LATE
         if self._comping_here:
             if len(self._comping_here) < _GATHERED:
                 reluctance = _LEAVING_EARLY * (1 - self._plan.broken)
@@ -244,12 +252,16 @@ class DrumsRules:
         self._crashes = 0
         for drum, penalty in _RARE_OUTSIDE_FILLS.items():
             _set(self._static, _hits(drum), penalty if not plan.fill else penalty / 3)
-        if plan.drum_style != "jazz":
+        self._hat_leads = plan.drum_style != "jazz"
+        if self._hat_leads:
             _set(self._static, _hits(DrumClass.RIDE), _RIDE_FOR_HAT)
 
     def bias(self, phase: Phase) -> NDArray[np.float64]:
         """What to add to the logits of the next token."""
         bias = self._static.copy()
+        if self._hat_leads and self._position % 2 == 0:
+            hat = _hits(DrumClass.CLOSED_HAT)
+            bias[hat.start : hat.stop] += _HAT_ON_EIGHTHS
         full = self._written >= MOST_HITS - len(self._due)
         if self._due:
             at, drum = self._due[0]

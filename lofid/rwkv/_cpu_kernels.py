@@ -20,7 +20,6 @@ State, decay, norms, activations and sums are float32 in all three.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +29,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from lofid.compiled import compiled
 from lofid.rwkv.config import HEAD_SIZE
 
 PANEL: Final = 64
@@ -71,18 +71,6 @@ _HEAD_SIZE = np.float32(HEAD_SIZE)
 _LANES = 16  # floats of one vector in the code below; LLVM splits it where registers are smaller
 _F32, _I8, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _VF32, _VI8, _VI32 = (ir.VectorType(kind, _LANES) for kind in (_F32, _I8, _I32))
-
-
-def _cached(function: Callable[..., Any]) -> Any:
-    """Compile for threads without the GIL, and keep the machine code on disk where that works.
-
-    numba keeps it beside this file, in a folder of the user or in ``NUMBA_CACHE_DIR``; where none
-    of them can be written, it refuses, and we compile at every start.
-    """
-    try:
-        return njit(function, nogil=True, error_model="numpy", fastmath=_SUMS, cache=True)
-    except RuntimeError:
-        return njit(function, nogil=True, error_model="numpy", fastmath=_SUMS)
 
 
 @intrinsic
@@ -288,7 +276,7 @@ def _norm_and_gate(y: _Array, weight: _Array, bias: _Array, gate: _Array) -> Non
         y[j] = normed * gate[j] / (_ONE + _exp(-gate[j]))
 
 
-@_cached
+@compiled(error_model="numpy", fastmath=_SUMS)
 def advance(
     tokens: _Array,
     embedding: _Array,

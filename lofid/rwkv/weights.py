@@ -154,6 +154,11 @@ def check_tensors(
                 f"instead of {_text(shape)}; use weights of an RWKV-6 model of this size."
             )
     for name in tensors:
+        if name in shapes and not np.isfinite(tensors[name]).all():
+            raise LofidError(
+                f"The tensor '{name}' of '{where}' holds numbers that are infinite or none; get "
+                "the file again or train the model anew."
+            )
         if name not in shapes:
             raise LofidError(
                 f"The weights of '{where}' hold an unknown tensor '{name}'; use weights of an "

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lofid.compiled import compiled
 
 CHUNK = 16
 """Tokens a chunk of ``wkv_chunked``."""
@@ -86,7 +87,7 @@ def wkv_chunked(
     return y[:, :length], state
 
 
-@njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _scan(
     out: _Array,
     x: _Array,
@@ -162,7 +163,7 @@ def _scan(
                     state[n, h, 4 * q + 3, c] = rows3[q, c]
 
 
-@njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _add_bonus(y: _Array, r: _Array, k: _Array, v: _Array, u: _Array) -> None:
     """Add the bonus term to ``y`` in place."""
     batch, length, heads, _ = r.shape
@@ -176,7 +177,7 @@ def _add_bonus(y: _Array, r: _Array, k: _Array, v: _Array, u: _Array) -> None:
                     y[n, t, h, j] += weight * v[n, t, h, j]
 
 
-@njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _finish_backward(
     dr: _Array,
     dk: _Array,

@@ -5,14 +5,15 @@ stream into other blocks changes nothing. Audio is float32 [frames, 2] unless sa
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from lofid.compiled import compiled
 
 Audio = NDArray[np.float32]
 State = NDArray[np.float64]
 
 
-@njit(cache=True)
+@compiled()
 def k_weighted_hops(audio: Audio, hop: int, state: State, partial: State) -> State:
     """Mean squares of the K-weighted audio, both channels summed, for every whole hop of frames.
 
@@ -47,7 +48,7 @@ def k_weighted_hops(audio: Audio, hop: int, state: State, partial: State) -> Sta
     return hops
 
 
-@njit(cache=True)
+@compiled()
 def saturate_and_waver(
     audio: Audio,
     drive: float,
@@ -110,7 +111,7 @@ def saturate_and_waver(
     history[:] = line[frames:]
 
 
-@njit(cache=True)
+@compiled()
 def crush(audio: Audio, bits: float, step: float, mix: float, state: State) -> None:
     """Sample and hold at ``step`` of the rate (0-1], quantised to ``bits``, mixed in place.
 
@@ -127,7 +128,7 @@ def crush(audio: Audio, bits: float, step: float, mix: float, state: State) -> N
         audio[n, 1] += mix * (state[2] - audio[n, 1])
 
 
-@njit(cache=True)
+@compiled()
 def ducking(
     kicks: NDArray[np.int64],
     strengths: NDArray[np.float64],
@@ -158,7 +159,7 @@ def ducking(
         out[n] = state[0]
 
 
-@njit(cache=True)
+@compiled()
 def limit(
     audio: Audio,
     ceiling: float,
@@ -221,7 +222,7 @@ def limit(
     history[:] = line[frames:]
 
 
-@njit(cache=True)
+@compiled()
 def pink(white: Audio, state: State) -> None:
     """White noise to pink (Paul Kellet's economy filter, ±0.5 dB from 20 Hz), in place.
 
@@ -238,7 +239,7 @@ def pink(white: Audio, state: State) -> None:
             )
 
 
-@njit(cache=True)
+@compiled()
 def band(audio: Audio, low: float, high: float, state: State) -> None:
     """One-pole high-pass and low-pass (coefficients of the poles), in place.
 
@@ -252,7 +253,7 @@ def band(audio: Audio, low: float, high: float, state: State) -> None:
             audio[n, channel] = state[channel, 1]
 
 
-@njit(cache=True)
+@compiled()
 def add_rings(
     out: Audio,
     starts: NDArray[np.int64],

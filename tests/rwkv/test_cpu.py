@@ -169,7 +169,13 @@ def test_machine_code_is_kept_wherever_that_is_possible(place: str, tmp_path: Pa
     """A copy of the package: read-only with a cache of the user's, or with none at all."""
     package = tmp_path / "site" / "lofid"
     source = Path(__file__).parents[2] / "lofid"
-    for file in ["__init__.py", "rwkv/__init__.py", "rwkv/config.py", "rwkv/_cpu_kernels.py"]:
+    for file in (
+        "__init__.py",
+        "compiled.py",
+        "rwkv/__init__.py",
+        "rwkv/config.py",
+        "rwkv/_cpu_kernels.py",
+    ):
         target = package / file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((source / file).read_bytes())

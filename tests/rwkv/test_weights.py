@@ -160,6 +160,9 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
     write({**tensors, "ln_out.bias": np.zeros(64, np.float64)})
     with pytest.raises(LofidError, match=r"'ln_out\.bias' .* F64"):
         load_model(path)
+    write({**tensors, "ln_out.bias": np.full(64, np.nan, np.float32)})
+    with pytest.raises(LofidError, match=r"'ln_out\.bias' of .* infinite or none"):
+        load_model(path)
     del tensors["ln_out.bias"]
     write(dict(tensors))
     with pytest.raises(LofidError, match=r"lack the tensor 'ln_out\.bias'"):
