@@ -41,6 +41,7 @@ _EXPECTED_GAIN: Mapping[str, float] = MappingProxyType({"keys": 5.0, "bass": 6.5
 _STEM = {Part.KEYS: "keys", Part.MELODY: "keys", Part.BASS: "bass", Part.DRUMS: "drums"}
 _NOMINAL = -16.0  # LUFS of the mix in front of the master gain
 _MOST_LIMITED = 6.0  # LU; beyond that the mix is better a little soft than squashed
+_AIM = -0.3  # LU; levels follow the music, and sections that grow come out so much too loud
 _TAPE_LOSS = 3.5  # dB that compressor, saturation and filter usually take
 _TEXTURE = -22.0  # LU relative to the mix, at half of vinyl or rain
 _TEXTURE_RANGE = 8.0  # LU between none (where it is left out) and all of it
@@ -85,7 +86,7 @@ class Studio:
             stem: loudness.Leveller(_EXPECTED_GAIN[stem], reach=6.0, memory=40.0)
             for stem in BALANCE
         }
-        self._master = loudness.Leveller(_TAPE_LOSS, reach=3.0, memory=180.0)
+        self._master = loudness.Leveller(_TAPE_LOSS, reach=6.0, memory=180.0)
         self._before, self._behind = loudness.Meter(180.0), loudness.Meter(180.0)
         self._limited = 0.0  # LU that rounding and limiter take away
         self._faders = {stem: _Fader() for stem in STEMS}
@@ -158,7 +159,7 @@ class Studio:
             stems[stem] *= fader.ramp(_linear(getattr(mix, stem)), frames)
         music = self._tape.process(stems["keys"] + stems["bass"] + stems["drums"], sound)
         # What rounding and limiter take is asked for on top: it is part of how loud the mix is.
-        wanted = mix.loudness + self._limited if levelling else None
+        wanted = mix.loudness + _AIM + self._limited if levelling else None
         music *= self._master.ramp(music, wanted)
         level = np.float32(_linear(mix.loudness - _NOMINAL))
         stems = {stem: audio * level for stem, audio in stems.items()}
