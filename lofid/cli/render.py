@@ -92,10 +92,9 @@ def render(
         station = stack.enter_context(opened_station(chosen, seed, keys_model, drums_model))
         music = length.followed(station.bars(), progress, stop)
         if as_notes:
-            from lofid.sound.synth import PROGRAMS, voices
+            from lofid.sound.synth import programs
 
-            playing = voices(chosen.settings.sound).items()
-            write_midi(out, music, {part: PROGRAMS[voice][1] for part, voice in playing})
+            write_midi(out, music, programs(chosen.settings.sound))
             seconds = length.seconds_done
         else:
             seconds = _record(music, chosen.settings, seed, outputs)

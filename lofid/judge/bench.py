@@ -28,6 +28,7 @@ from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.plan import Bar
 from lofid.rwkv.config import sized
 from lofid.rwkv.shipped import shipped_engine
+from lofid.sound.synth import programs
 from lofid.tokens import drums, keys
 
 _PRESET = "study"
@@ -214,7 +215,8 @@ def sameness(folder: Path, bars: int = 32) -> list[Figure]:
     sound from two processes.
     """
     with _station() as station:
-        write_midi(folder / "here.mid", _slowly(itertools.islice(station.bars(), bars)))
+        slowly = _slowly(itertools.islice(station.bars(), bars))
+        write_midi(folder / "here.mid", slowly, programs(station.settings.sound))
     length = ("--bars", str(bars))
     for name in ("one.mid", "two.mid", "one.flac", "two.flac"):
         _render(folder / name, *length)

@@ -73,6 +73,11 @@ def voices(sound: Sound) -> dict[Part, Voice]:
     }
 
 
+def programs(sound: Sound) -> dict[Part, int]:
+    """The General MIDI program (0-127) of each part, for files and other synthesizers."""
+    return {part: PROGRAMS[voice][1] for part, voice in voices(sound).items()}
+
+
 class Synth:
     """FluidSynth playing four parts into four stereo stems.
 
