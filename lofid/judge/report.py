@@ -328,8 +328,11 @@ def sound_figures(
     to_mix = loudness.balance(stems, mix, loudness.BALANCE)
     music = sum(stems.values(), np.zeros_like(mix))
     to_sum = loudness.balance(stems, music, loudness.BALANCE)
+    # A band of one has no balance: its only stem is the mix.
+    players = [stem for stem in to_mix if stem != "texture"]
     for stem, (low, high) in loudness.BALANCE.items():
         level, note = None, ""
+        target = None if players == [stem] else Target(low, high)
         if stem in to_mix:
             level = to_mix[stem].level
             note = (
@@ -337,7 +340,7 @@ def sound_figures(
                 f"to the sum of the stems {to_sum[stem].level:.1f} LU"
             )
         name = f"{stem}, to the mix"
-        figures.append(Figure(group, name, level, "LU", Target(low, high), note=note))
+        figures.append(Figure(group, name, level, "LU", target, note=note))
     return figures
 
 
