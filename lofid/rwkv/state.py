@@ -14,8 +14,8 @@ class State:
 
     ``att_shift`` and ``ffn_shift``: float32 [layers, width], the layer-normed input of the last
     token to time mix and channel mix. ``wkv``: float32 [layers, heads, 64 (key), 64 (value)].
-    fp32 is needed: entries beyond 140,000 occur in trained models, twice what fp16 holds. An engine advances a state in
-    place, for the caller who owns it; whoever wants to keep a moment copies it.
+    fp32 is needed: entries beyond 140,000 occur in trained models, twice what fp16 holds. An engine
+    advances a state in place, for the caller who owns it; whoever wants to keep a moment copies it.
     """
 
     att_shift: NDArray[np.float32]
