@@ -27,6 +27,7 @@ class Measurement(StrEnum):
     """What can be measured by itself."""
 
     ENGINES = "engines"
+    PRECISION = "precision"
     WRITING = "writing"
     RENDERING = "rendering"
     PLAYING = "playing"
@@ -52,6 +53,7 @@ def main(
 
         measurements: dict[Measurement, Callable[[], list[Figure]]] = {
             Measurement.ENGINES: bench.engines,
+            Measurement.PRECISION: bench.precision,
             Measurement.WRITING: bench.writing,
             Measurement.RENDERING: lambda: bench.rendering(fresh("rendering")),
             Measurement.PLAYING: bench.playing,

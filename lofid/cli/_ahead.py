@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from queue import Empty, Full, Queue
-from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 _Item = TypeVar("_Item")
@@ -28,12 +27,7 @@ class Ahead(Generic[_Item]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._thread.join()
 

@@ -1,7 +1,5 @@
 """The status of a playing station: one live line on a terminal, a line per section elsewhere."""
 
-from types import TracebackType
-
 from rich.live import Live
 from rich.text import Text
 
@@ -22,12 +20,7 @@ class Status:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 

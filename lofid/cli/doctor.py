@@ -129,7 +129,12 @@ def _models() -> Iterator[Finding]:
             continue
         shape = f"{card.config.layers} layers of {card.config.width}"
         learnt = ", ".join(source.name for source in card.data)
-        yield Finding("models", name, True, f"{shape}; learnt from {learnt}")
+        losses = "; ".join(
+            f"{metric.replace('_', ' ')} {value:.3f}"
+            for metric, value in card.metrics.items()
+            if "loss" in metric
+        )
+        yield Finding("models", name, True, f"{shape}; learnt from {learnt}; nats: {losses}")
 
 
 def _devices() -> Iterator[Finding]:

@@ -15,7 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from lofid.compose.player import drums_player, keys_player
 from lofid.compose.preset import load_preset
@@ -27,7 +29,9 @@ from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.plan import Bar
 from lofid.rwkv.config import sized
-from lofid.rwkv.shipped import shipped_engine
+from lofid.rwkv.cpu import STORAGES, CpuEngine
+from lofid.rwkv.shipped import shipped_engine, shipped_model
+from lofid.rwkv.state import State
 from lofid.sound.synth import programs
 from lofid.tokens import drums, keys
 
@@ -50,6 +54,48 @@ def engines() -> list[Figure]:
         Figure(group, "the same, rwkv package, cpu fp32", found.package_pair_ms, "ms"),
         Figure(group, "faster than the rwkv package", found.ratio, "x", Target(low=15)),
     ]
+
+
+def precision(tokens: int = 2000) -> list[Figure]:
+    """How far rounded weights move the shipped models, on tokens that the exact ones sample.
+
+    The Kullback-Leibler divergence of the next token's distribution, and the state's largest entry.
+    """
+    figures: list[Figure] = []
+    shipped = (("pocket-keys", keys.VOCABULARY.hash), ("pocket-drums", drums.VOCABULARY.hash))
+    for name, vocabulary in shipped:
+        model = shipped_model(name, vocabulary)
+        config = model.card.config
+        engines = {kind: CpuEngine(config, model.tensors, kind) for kind in STORAGES}
+        states = {kind: State.zero(config) for kind in STORAGES}
+        moved: dict[str, list[float]] = {kind: [] for kind in STORAGES}
+        rng = np.random.Generator(np.random.Philox(_SEED))
+        token = 0
+        for _ in range(tokens):
+            exact = _log_chances(engines["fp32"].forward((token,), states["fp32"]))
+            chances = np.exp(exact)
+            for kind in STORAGES:
+                if kind != "fp32":
+                    rounded = _log_chances(engines[kind].forward((token,), states[kind]))
+                    moved[kind].append(float(chances @ (exact - rounded)))
+            token = int(rng.choice(len(chances), p=chances / chances.sum()))
+        group = f"Precision of {name}"
+        figures += [
+            Figure(
+                group, f"{kind} against fp32", 1e6 * float(np.mean(moved[kind])), "µnats a token"
+            )
+            for kind in STORAGES
+            if kind != "fp32"
+        ]
+        largest = float(np.abs(states["fp32"].wkv).max())
+        figures.append(Figure(group, "largest entry of the state", largest))
+    return figures
+
+
+def _log_chances(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    exact = logits.astype(np.float64)
+    chances: NDArray[np.float64] = exact - np.logaddexp.reduce(exact)
+    return chances
 
 
 @contextmanager

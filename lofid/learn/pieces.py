@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lofid.learn.archives import Archive
 from lofid.learn.harmony import name_chord
 from lofid.music.chords import Chord, Key, Quality
-from lofid.music.midi import Song
+from lofid.music.midi import Song, split_bars
 from lofid.music.notes import DRUM_CLASS, TICKS_PER_BAR, Note
 
 HALF_BAR = TICKS_PER_BAR // 2
@@ -72,13 +72,8 @@ def held_out(group: str) -> bool:
 
 def cut_bars(notes: Iterable[Note], count: int, grid: int) -> list[tuple[Note, ...]]:
     """Notes at absolute ticks, as ``count`` bars; a note belongs to the bar of its grid point."""
-    bars: list[list[Note]] = [[] for _ in range(count)]
-    for note in notes:
-        index = round(note.start / grid) * grid // TICKS_PER_BAR
-        if 0 <= index < count:
-            start = note.start - index * TICKS_PER_BAR
-            bars[index].append(Note(start, note.pitch, note.duration, note.velocity))
-    return [tuple(sorted(bar)) for bar in bars]
+    bars = split_bars(notes, earliest=-grid // 2)[:count]
+    return bars + [()] * (count - len(bars))
 
 
 def _all_notes(song: Song) -> list[Note]:

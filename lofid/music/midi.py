@@ -127,18 +127,20 @@ def without_overlaps(notes: Iterable[Note]) -> tuple[Note, ...]:
     return tuple(sorted(kept))
 
 
-def split_bars(notes: Iterable[Note], first_bar: int = 0) -> list[tuple[Note, ...]]:
+def split_bars(
+    notes: Iterable[Note], first_bar: int = 0, earliest: int = EARLIEST_START
+) -> list[tuple[Note, ...]]:
     """Cut notes into 4/4 bars; starts then count from each note's own bar line.
 
-    ``first_bar`` is the tick of the first bar line. A note up to ``EARLIEST_START`` ahead of a bar
-    line belongs to the bar which it opens; what lies further ahead of the first one is left out.
-    Durations stay whole, so a note may ring into later bars. Bars without notes are empty tuples;
-    the list ends with the last bar in which a note begins.
+    ``first_bar`` is the tick of the first bar line. A note up to ``earliest`` (0 or less) ahead of
+    a bar line belongs to the bar which it opens; what lies further ahead of the first one is left
+    out. Durations stay whole, so a note may ring into later bars. Bars without notes are empty
+    tuples; the list ends with the last bar in which a note begins.
     """
     bars: defaultdict[int, list[Note]] = defaultdict(list)
     for note in notes:
         start = note.start - first_bar
-        index = (start - EARLIEST_START) // TICKS_PER_BAR
+        index = (start - earliest) // TICKS_PER_BAR
         if index >= 0:
             inside = start - index * TICKS_PER_BAR
             bars[index].append(Note(inside, note.pitch, note.duration, note.velocity))

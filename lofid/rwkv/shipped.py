@@ -4,15 +4,20 @@ from importlib import resources
 from pathlib import Path
 
 from lofid.rwkv.cpu import CpuEngine
-from lofid.rwkv.weights import load_model
+from lofid.rwkv.weights import Model, load_model
 
 
-def shipped_engine(name: str, vocabulary_hash: str, instead: Path | None = None) -> CpuEngine:
-    """The CPU engine on the weights in the package called ``name``, or on the file ``instead``.
+def shipped_model(name: str, vocabulary_hash: str, instead: Path | None = None) -> Model:
+    """The weights in the package called ``name``, or the file ``instead``.
 
     Raises :class:`LofidError` where the file cannot be used or is for another vocabulary.
     """
     packaged = resources.files("lofid").joinpath("models", f"{name}.safetensors")
     with resources.as_file(packaged) as path:
-        model = load_model(instead or path, vocabulary_hash)
+        return load_model(instead or path, vocabulary_hash)
+
+
+def shipped_engine(name: str, vocabulary_hash: str, instead: Path | None = None) -> CpuEngine:
+    """The CPU engine on :func:`shipped_model`; raises as that does."""
+    model = shipped_model(name, vocabulary_hash, instead)
     return CpuEngine(model.card.config, model.tensors)
