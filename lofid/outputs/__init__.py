@@ -8,10 +8,13 @@ from lofid.outputs.output import (
     KINDS,
     SAMPLE_RATE,
     Audio,
+    BarLine,
+    Block,
+    Event,
     Output,
     OutputKind,
     open_output,
     parse,
 )
 
-__all__ = ["KINDS", "SAMPLE_RATE", "Audio", "Output", "OutputKind", "open_output", "parse"]
+__all__ = ["KINDS", "SAMPLE_RATE", "Audio", "BarLine", "Block", "Event", "Output", "OutputKind", "open_output", "parse"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lofid.errors import LofidError
-from lofid.outputs.output import SAMPLE_RATE, Audio, Output
+from lofid.outputs.output import SAMPLE_RATE, Audio, Block, Output
 from lofid.system import PORTAUDIO, missing_error
 
 _RING = SAMPLE_RATE * 3 // 4
@@ -64,9 +64,9 @@ class DeviceOutput(Output):
                 "uses it, or choose another one of those that `lofid doctor` lists."
             ) from None
 
-    def write(self, audio: Audio) -> None:
+    def write(self, block: Block) -> None:
         """Wait until there is room, then take the block."""
-        done = 0
+        audio, done = block.audio, 0
         while done < len(audio):
             with self._room:
                 free = self._free(at_least=1)

@@ -9,7 +9,7 @@ import soundfile as sf
 
 from lofid.errors import LofidError
 from lofid.files import replacing, user_path
-from lofid.outputs.output import SAMPLE_RATE, Audio, Output
+from lofid.outputs.output import SAMPLE_RATE, Block, Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,15 @@ class FileOutput(Output):
         except sf.LibsndfileError as error:
             raise self._error(str(error)) from None
 
-    def write(self, audio: Audio) -> None:
+    def write(self, block: Block) -> None:
         """Append the block; raises LofidError if there is no space left."""
         assert self._file is not None
-        for start in range(0, len(audio), _AT_ONCE):
-            block = audio[start : start + _AT_ONCE]
-            expected = self._file.frames + len(block)
+        for start in range(0, len(block.audio), _AT_ONCE):
+            audio = block.audio[start : start + _AT_ONCE]
+            expected = self._file.frames + len(audio)
             # soundfile asserts that every frame was written.
             with suppress(sf.LibsndfileError, OSError, AssertionError):
-                self._file.write(block)
+                self._file.write(audio)
             if self._file.frames != expected:
                 self._failed = True
                 raise self._error(_FULL)

@@ -1,7 +1,7 @@
 """The output that goes nowhere: for measuring, and for trying out."""
 
 from lofid.errors import LofidError
-from lofid.outputs.output import Audio, Output
+from lofid.outputs.output import Block, Output
 
 
 class NullOutput(Output):
@@ -13,9 +13,9 @@ class NullOutput(Output):
     def open(self) -> None:
         """Nothing to get ready."""
 
-    def write(self, audio: Audio) -> None:
+    def write(self, block: Block) -> None:
         """Count the block's frames."""
-        self.frames += len(audio)
+        self.frames += len(block.audio)
 
     def close(self) -> None:
         """Nothing to let go of."""

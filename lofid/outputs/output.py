@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofid.errors import LofidError
+from lofid.music.notes import Part
+from lofid.music.parameters import Settings
+from lofid.music.plan import BarPlan
 
 SAMPLE_RATE = 48_000
 """Frames a second that every output is fed with."""
@@ -22,8 +25,48 @@ Audio = NDArray[np.float32]
 """[frames, 2], -1 to 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A MIDI message at a frame of the stream.
+
+    ``frame`` counts from the start of the stream, at the moment when it is heard. ``status`` is the
+    MIDI status byte; that of a channel message carries channel 0, and ``part`` says whose it is:
+    the output knows the channel. System messages (clock, start, song position) have no part.
+    """
+
+    frame: int
+    status: int
+    data: tuple[int, ...] = ()
+    part: Part | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BarLine:
+    """A bar begins at a frame of the stream."""
+
+    frame: int
+    plan: BarPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The next piece of the stream: its audio, and what begins within it.
+
+    ``frame`` is that of the first sample; frames go up without a gap. ``moment`` is the time of the
+    monotonic clock, in seconds, at which the first frame is heard, some milliseconds from now;
+    None where nobody listens live (rendering, the virtual clock). Events and lines are in order of
+    time and lie inside the block.
+    """
+
+    frame: int
+    audio: Audio
+    events: tuple[Event, ...] = ()
+    lines: tuple[BarLine, ...] = ()
+    moment: float | None = None
+
+
 class Output:
-    """Takes audio block by block, from one thread.
+    """Takes the stream block by block, from one thread.
 
     Only outputs that keep time may block :meth:`write` until there is room for more; the others
     are done as soon as the machine can. Every method raises :class:`LofidError` for what a user
@@ -37,9 +80,15 @@ class Output:
         """Get ready; called once, before the first write."""
         raise NotImplementedError
 
-    def write(self, audio: Audio) -> None:
+    def adopt(self, settings: Settings) -> None:
+        """Take up settings that concern the output itself; called before open and when changed."""
+
+    def write(self, block: Block) -> None:
         """Take the next block."""
         raise NotImplementedError
+
+    def silence(self) -> None:
+        """End every note that sounds, now; the stream goes on."""
 
     def close(self) -> None:
         """Play or write out what is left, and let go of everything."""
