@@ -1,0 +1,108 @@
+"""Processes that the desk starts, and the life line that ends them with it.
+
+A child holds the reading end of a pipe as its standard input. Nothing is ever written there: when
+the desk is gone, however it went, the child reads the end of the pipe and ends as well.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import zmq
+
+from lofid.service.links import Link
+
+_GRACE = 5.0  # seconds a child has to end by itself
+
+
+def end_with_parent(ending: Callable[[], None] | None = None) -> None:
+    """Run ``ending`` (by default: leave at once) when the parent is gone. Called by a child."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        if ending is None:
+            os._exit(0)
+        ending()
+
+    threading.Thread(target=wait, name="life line", daemon=True).start()
+
+
+class Child:
+    """A process started anew each time it is needed, with a line of its own.
+
+    ``module`` is run with the socket's path as its first argument. Each incarnation has a new
+    socket: nothing that was meant for a dead one reaches the next.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        folder: Path,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+    ) -> None:
+        self.name = name
+        self.starts = 0
+        self.ready = False
+        """Whether this incarnation has said that it works; the owner sets it."""
+        self.started_at = 0.0
+        self._command = [sys.executable, "-m", module]
+        self._arguments = list(arguments)
+        self._folder = folder
+        self._context = context
+        self._process: subprocess.Popen[bytes] | None = None
+        self._path: Path | None = None
+        self.link: Link | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None where it does not run."""
+        return self._process.pid if self.running and self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Link:
+        """Start the process; the link to it may be used at once."""
+        self.end(grace=0)
+        self.starts += 1
+        self.started_at = time.monotonic()
+        self._path = self._folder / f"{self.name}-{os.getpid()}-{self.starts}"
+        self.link = Link.listening(self._context, self._path)
+        self._process = subprocess.Popen(
+            [*self._command, str(self._path), *self._arguments], stdin=subprocess.PIPE
+        )
+        return self.link
+
+    def send(self, message: object) -> bool:
+        """Send where the process runs; False where nothing can be sent."""
+        return self.link is not None and self.link.send(message)
+
+    def end(self, grace: float = _GRACE) -> None:
+        """End the process: its life line first, and by force after ``grace`` seconds."""
+        process, self._process, self.ready = self._process, None, False
+        if process is not None:
+            assert process.stdin is not None
+            if grace:
+                process.stdin.close()
+                try:
+                    process.wait(grace)
+                except subprocess.TimeoutExpired:
+                    pass
+            process.kill()
+            process.wait()
+            process.stdin.close()
+        if self.link is not None:
+            self.link.close()
+            self.link = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
