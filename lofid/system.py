@@ -71,7 +71,7 @@ FLUIDSYNTH = SystemPart(
 PORTAUDIO = SystemPart(
     Kind.LIBRARY,
     "portaudio",
-    "reaches the sound card",
+    "reaches the sound card",  # and brings libasound and libjack, which the MIDI ports use
     debian="libportaudio2",
     fedora="portaudio",
     arch="portaudio",
@@ -113,6 +113,15 @@ PULSEAUDIO = SystemPart(
     arch="pulseaudio",
     macos="pulseaudio",
 )
+NSPAWN = SystemPart(
+    Kind.PROGRAM,
+    "systemd-nspawn",
+    "boots a systemd in a container for the tests of the units",
+    debian="systemd-container",
+    fedora="systemd-container",
+    arch="systemd",
+    macos="",
+)
 FLUIDR3 = SystemPart(
     Kind.FILE,
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
@@ -125,7 +134,7 @@ FLUIDR3 = SystemPart(
 
 PARTS: dict[str, tuple[SystemPart, ...]] = {
     "play": (VENV, FLUIDSYNTH, PORTAUDIO, ATOMIC),
-    "test": (VENV, FLUIDSYNTH, PORTAUDIO, ATOMIC, JACK, PULSEAUDIO, FLUIDR3),
+    "test": (VENV, FLUIDSYNTH, PORTAUDIO, ATOMIC, JACK, PULSEAUDIO, NSPAWN, FLUIDR3),
 }
 """What each purpose needs."""
 
