@@ -13,14 +13,15 @@ HEAD = """# Parameters
 What a preset file may set, and `lofid render` and `lofid play` with it. Written by
 `scripts/build_parameter_reference.py` from `lofid/music/parameters.py`. A preset is a TOML file; a
 parameter that it leaves out keeps its default. Changes of `[music]`, `[form]` and `[groove]` are
-heard at the next bar line, those of `[sound]` and `[mix]` at once.
+heard at the next bar line, those of `[sound]`, `[mix]` and `[midi]` at once.
 """
 
 
 def _row(parameter: Parameter) -> str:
     plain = parameter.plain(parameter.default)
     default = ", ".join(map(str, plain)) if isinstance(plain, list) else _shown(plain)
-    return f"| `{parameter.name}` | {parameter.allowed} | {default} | {parameter.description} |"
+    cells = (f"`{parameter.name}`", parameter.allowed, default or "empty", parameter.description)
+    return f"| {' | '.join(cells)} |"
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,8 @@ texts and the reference documentation all derive from it: to add a parameter, ad
 This module knows no files: whoever reads a preset passes the place along for error messages.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from enum import Enum, StrEnum
@@ -37,6 +38,8 @@ class Kind(Enum):
     CHOICE = "one of"
     CHOICES = "a list of"
     KEYS = "a list of keys such as Eb or F#m"
+    TEXT = "text"
+    CONTROLS = "a list of MIDI controls such as '74 sound.low_pass' or '1:7 mix.keys'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Parameter:
     """One row of the table.
 
     ``unit`` is empty for pure numbers and choices; ``minimum`` and ``maximum`` are inclusive and
-    None where the kind has no range; ``options`` is empty unless the kind is a choice.
+    None where the kind has no range; the maximum of a text is its length. ``options`` is empty
+    unless the kind is a choice.
     ``group`` and ``name`` are the TOML table and key.
     """
 
@@ -68,8 +72,9 @@ class Parameter:
     def allowed(self) -> str:
         """The allowed values in words."""
         unit = f" {self.unit}" if self.unit else ""
-        if self.minimum is not None and self.maximum is not None:
-            return f"{self.kind.value} from {self.minimum:g} to {self.maximum:g}{unit}"
+        if self.maximum is not None:
+            least = "of at most" if self.minimum is None else f"from {self.minimum:g} to"
+            return f"{self.kind.value} {least} {self.maximum:g}{unit}"
         if self.options is not None:
             return f"{self.kind.value} {', '.join(self.options)}"
         return self.kind.value
@@ -92,7 +97,7 @@ class Parameter:
     def plain(self, value: object) -> object:
         """A checked value as plain data, the inverse of :meth:`checked`."""
         if isinstance(value, tuple):
-            return [item.symbol if isinstance(item, Key) else str(item) for item in value]
+            return [item.symbol if isinstance(item, Key | Control) else str(item) for item in value]
         return str(value) if isinstance(value, StrEnum) else value
 
     def _converted(self, value: object) -> object:
@@ -117,6 +122,19 @@ class Parameter:
                 return tuple(
                     item if isinstance(item, Key) else Key.parse(str(item))
                     for item in _non_empty_list(value)
+                )
+            case Kind.TEXT:
+                if not isinstance(value, str):
+                    raise TypeError
+                if len(value) > (self.maximum or 0.0) or not value.isprintable():
+                    raise ValueError
+                return value
+            case Kind.CONTROLS:
+                if not isinstance(value, list | tuple):
+                    raise TypeError
+                return tuple(
+                    item if isinstance(item, Control) else Control.parse(str(item))
+                    for item in value
                 )
 
     def _option(self, value: object) -> StrEnum:
@@ -174,6 +192,84 @@ def choices(
 def keys(default: tuple[Key, ...], description: str, *, effect: Effect) -> tuple[Key, ...]:
     """A field that holds one or more keys."""
     return field(default=default, metadata=_row(Kind.KEYS, description, effect))
+
+
+def text(default: str, longest: int, description: str, *, effect: Effect) -> str:
+    """A field that holds printable text of at most ``longest`` characters; it may be empty."""
+    details = {"maximum": longest, "unit": "characters"}
+    return field(default=default, metadata=_row(Kind.TEXT, description, effect, **details))
+
+
+_CONTROL = re.compile(r"(?:(\d+):)?(\d+) +([\w.]+)")
+_HIGHEST_CONTROL = 119
+"""Above lie MIDI's channel mode messages, which no knob sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A MIDI controller that sets a parameter.
+
+    ``channel`` is 1-16, or None for whichever; ``control`` 0-119; ``path`` names a parameter that
+    holds one number, choice or flag.
+    """
+
+    channel: int | None
+    control: int
+    path: str
+
+    @property
+    def symbol(self) -> str:
+        """``74 sound.low_pass``, or ``1:74 sound.low_pass`` for channel 1 alone."""
+        channel = "" if self.channel is None else f"{self.channel}:"
+        return f"{channel}{self.control} {self.path}"
+
+    @classmethod
+    def parse(cls, symbol: str) -> "Control":
+        """Read ``[CHANNEL:]CONTROL PATH``; raises :class:`LofidError` for what it cannot mean."""
+        match = _CONTROL.fullmatch(symbol.strip())
+        if match is None:
+            raise LofidError(f"'{symbol}' is no control; write one such as '74 sound.low_pass'.")
+        channel = None if match[1] is None else int(match[1])
+        if channel is not None and not 1 <= channel <= 16:
+            raise LofidError(f"In '{symbol}', the channel must be 1 to 16.")
+        if int(match[2]) > _HIGHEST_CONTROL:
+            raise LofidError(f"In '{symbol}', the control must be 0 to {_HIGHEST_CONTROL}.")
+        if find_parameter(match[3]).kind not in _TURNED:
+            raise LofidError(f"No controller can set {match[3]}; choose a number, choice or flag.")
+        return cls(channel, int(match[2]), match[3])
+
+    def hears(self, channel: int, control: int) -> bool:
+        """Whether this is the controller ``control`` (0-127) of ``channel`` (1-16)."""
+        return self.control == control and self.channel in (None, channel)
+
+    def value(self, position: int) -> object:
+        """The parameter's value, as plain data, where the controller stands at 0-127.
+
+        0 is the least and 127 the most; frequencies move by equal intervals. Flags are on from 64.
+        """
+        row = PARAMETERS[self.path]
+        if row.kind is Kind.FLAG:
+            return position >= 64
+        if row.options is not None:
+            return str(list(row.options)[position * len(row.options) // 128])
+        assert row.minimum is not None and row.maximum is not None
+        share = position / 127
+        if row.unit == "Hz":
+            number = row.minimum * (row.maximum / row.minimum) ** share
+        else:
+            number = row.minimum + (row.maximum - row.minimum) * share
+        return round(number) if row.kind is Kind.INTEGER else min(number, row.maximum)
+
+
+_TURNED = (Kind.NUMBER, Kind.INTEGER, Kind.FLAG, Kind.CHOICE)
+"""What one controller can set."""
+
+
+def controls(
+    default: tuple[Control, ...], description: str, *, effect: Effect
+) -> tuple[Control, ...]:
+    """A field that holds any number of MIDI controls, none too."""
+    return field(default=default, metadata=_row(Kind.CONTROLS, description, effect))
 
 
 class Mood(StrEnum):
@@ -413,6 +509,74 @@ class Mix:
     texture: float = number(0, -40, 6, "dB", "Level of vinyl and rain.", effect=Effect.MIX)
 
 
+FROM_SOUND = -1
+"""The MIDI program that stands for the one of the chosen instrument."""
+
+
+def _channel(default: int, part: Part) -> int:
+    description = f"Channel of the {part}."
+    return integer(default, 1, 16, "", description, effect=Effect.MIX)
+
+
+def _program(part: Part) -> int:
+    description = f"Program of the {part}; -1 is that of its instrument in [sound]."
+    return integer(FROM_SOUND, FROM_SOUND, 127, "", description, effect=Effect.MIX)
+
+
+def _port(part: Part) -> str:
+    description = f"The MIDI output that alone gets the {part}, by its name; empty for all."
+    return text("", 64, description, effect=Effect.MIX)
+
+
+@dataclass(frozen=True, slots=True)
+class Midi:
+    """``[midi]``: what goes out to MIDI ports, and what is taken from them."""
+
+    keys_channel: int = _channel(1, Part.KEYS)
+    melody_channel: int = _channel(2, Part.MELODY)
+    bass_channel: int = _channel(3, Part.BASS)
+    drums_channel: int = _channel(10, Part.DRUMS)
+    keys_program: int = _program(Part.KEYS)
+    melody_program: int = _program(Part.MELODY)
+    bass_program: int = _program(Part.BASS)
+    drums_program: int = _program(Part.DRUMS)
+    keys_port: str = _port(Part.KEYS)
+    melody_port: str = _port(Part.MELODY)
+    bass_port: str = _port(Part.BASS)
+    drums_port: str = _port(Part.DRUMS)
+    clock: bool = flag(False, "Send MIDI clock, start, stop and song position.", effect=Effect.MIX)
+    follow: bool = flag(
+        False, "Follow the MIDI clock, start and stop of another program.", effect=Effect.MIX
+    )
+    controls: tuple[Control, ...] = controls(
+        (), "Controllers, with their channel or from any, that set a parameter.", effect=Effect.MIX
+    )
+
+    def channel(self, part: Part) -> int:
+        """The channel (1-16) of a part."""
+        channel: int = getattr(self, f"{part}_channel")
+        return channel
+
+    def program(self, part: Part) -> int:
+        """The program (0-127) of a part, or :data:`FROM_SOUND`."""
+        program: int = getattr(self, f"{part}_program")
+        return program
+
+    def port(self, part: Part) -> str:
+        """The name of the only output that gets a part; empty where all do."""
+        port: str = getattr(self, f"{part}_port")
+        return port
+
+    def turned(self, channel: int, control: int, position: int) -> Iterator[tuple[str, object]]:
+        """Path and plain value of every parameter that a controller sets at that position.
+
+        ``channel`` is 1-16, ``control`` and ``position`` 0-127.
+        """
+        for one in self.controls:
+            if one.hears(channel, control):
+                yield one.path, one.value(position)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """A value for every parameter: what a preset is once it has been read."""
@@ -422,6 +586,7 @@ class Settings:
     groove: Groove = field(default_factory=Groove)
     sound: Sound = field(default_factory=Sound)
     mix: Mix = field(default_factory=Mix)
+    midi: Midi = field(default_factory=Midi)
 
     def with_value(self, path: str, value: object, where: str = "") -> "Settings":
         """These settings with one parameter changed, checked against the table.
@@ -447,6 +612,7 @@ GROUPS: dict[str, type] = {
     "groove": Groove,
     "sound": Sound,
     "mix": Mix,
+    "midi": Midi,
 }
 """The dataclass of each group, in the order of the documentation."""
 

@@ -4,7 +4,8 @@ import pytest
 
 from lofid.errors import LofidError
 from lofid.music.chords import Key
-from lofid.music.parameters import GROUPS, PARAMETERS, Settings
+from lofid.music.notes import Part
+from lofid.music.parameters import GROUPS, PARAMETERS, Control, Settings
 
 
 def test_every_field_of_every_group_is_a_parameter_and_its_default_is_allowed() -> None:
@@ -37,6 +38,16 @@ def test_a_value_is_set_by_path_and_converted() -> None:
         ("music.moods", ["angry"], ["mellow, bright"]),
         ("music.moods", [], ["mellow, bright"]),
         ("music.keys", ["H"], ["The key 'H'"]),
+        ("midi.drums_channel", 17, ["a whole number from 1 to 16"]),
+        ("midi.keys_port", 3, ["text of at most 64 characters"]),
+        ("midi.keys_port", "x" * 65, ["text of at most 64 characters"]),
+        ("midi.keys_port", "a\nb", ["text of at most 64 characters"]),
+        ("midi.controls", "74 sound.low_pass", ["a list of MIDI controls"]),
+        ("midi.controls", ["cutoff"], ["'cutoff' is no control"]),
+        ("midi.controls", ["17:1 mix.keys"], ["channel must be 1 to 16"]),
+        ("midi.controls", ["120 mix.keys"], ["control must be 0 to 119"]),
+        ("midi.controls", ["1 mix.key"], ["There is no parameter 'mix.key'", "mix.keys"]),
+        ("midi.controls", ["1 music.keys"], ["No controller can set music.keys"]),
         ("music.tempi", 80, ["music.tempo"]),
         ("tempo", 80, ["music.tempo"]),
     ],
@@ -51,3 +62,32 @@ def test_what_is_not_allowed_is_said_in_one_sentence(
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+def test_a_controller_sets_the_whole_range_of_its_parameters() -> None:
+    symbols = ["74 sound.low_pass", "2:74 form.sections", "1:7 sound.kit", "1:7 form.intro"]
+    midi = Settings().with_value("midi.controls", symbols).midi
+    assert [control.symbol for control in midi.controls] == symbols
+    assert dict(midi.turned(1, 74, 0)) == {"sound.low_pass": 1000}
+    assert dict(midi.turned(2, 74, 127)) == {"sound.low_pass": 20000, "form.sections": 8}
+    assert dict(midi.turned(1, 7, 63)) == {"sound.kit": "808", "form.intro": False}
+    assert dict(midi.turned(1, 7, 64)) == {"sound.kit": "jazz", "form.intro": True}
+    assert dict(midi.turned(2, 7, 64)) == {}
+
+
+def test_every_position_of_a_controller_is_an_allowed_value() -> None:
+    for path in PARAMETERS:
+        try:
+            control = Control.parse(f"1 {path}")
+        except LofidError:
+            continue
+        values = [control.value(position) for position in range(128)]
+        settings = [Settings().with_value(path, value) for value in values]
+        assert settings[0] != settings[127]
+
+
+def test_parts_have_channels_programs_and_ports_of_their_own() -> None:
+    settings = Settings().with_value("midi.bass_channel", 5).with_value("midi.bass_port", "synth")
+    assert [settings.midi.channel(part) for part in Part] == [1, 2, 5, 10]
+    assert [settings.midi.port(part) for part in Part] == ["", "", "synth", ""]
+    assert {settings.midi.program(part) for part in Part} == {-1}
