@@ -1,6 +1,6 @@
-"""Where audio goes: devices and files, one module each, behind one small interface.
+"""Where the music goes: devices, MIDI ports and files, one module each, behind one interface.
 
-An output is named ``KIND[:ARGUMENT]``. This room knows audio and paths; it must not know bars,
+An output is named ``KIND[:ARGUMENT]``. This room knows audio, MIDI and paths; it must not know
 models or the sound room's inside.
 """
 
@@ -13,8 +13,21 @@ from lofid.outputs.output import (
     Event,
     Output,
     OutputKind,
+    Received,
     open_output,
     parse,
 )
 
-__all__ = ["KINDS", "SAMPLE_RATE", "Audio", "BarLine", "Block", "Event", "Output", "OutputKind", "open_output", "parse"]
+__all__ = [
+    "KINDS",
+    "SAMPLE_RATE",
+    "Audio",
+    "BarLine",
+    "Block",
+    "Event",
+    "Output",
+    "OutputKind",
+    "Received",
+    "open_output",
+    "parse",
+]

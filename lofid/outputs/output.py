@@ -3,7 +3,7 @@
 A new kind is one new module and one row of :data:`KINDS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -31,13 +31,28 @@ class Event:
 
     ``frame`` counts from the start of the stream, at the moment when it is heard. ``status`` is the
     MIDI status byte; that of a channel message carries channel 0, and ``part`` says whose it is:
-    the output knows the channel. System messages (clock, start, song position) have no part.
+    the output knows the channel. The messages without a part are clock (24 to the quarter while
+    the music runs) and stop (where it halts); start, continue and song position are the outputs'
+    own business, for each may join at any bar line.
     """
 
     frame: int
     status: int
     data: tuple[int, ...] = ()
     part: Part | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A MIDI message that came in at an output's port.
+
+    ``moment`` is when it came, in seconds of the monotonic clock; ``status`` is as it was sent,
+    channel included.
+    """
+
+    moment: float
+    status: int
+    data: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,21 @@ class Output:
     def silence(self) -> None:
         """End every note that sounds, now; the stream goes on."""
 
+    def received(self) -> Sequence[Received]:
+        """What has come in since the last call, in order of time; never waits."""
+        return ()
+
+    def clock(self) -> tuple[int, float] | None:
+        """A device's own clock, where it has one: a count of frames and the moment it was read.
+
+        The count runs at the device's rate, the moment is on the monotonic clock in seconds.
+        """
+        return None
+
+    def details(self) -> Mapping[str, float | int | str]:
+        """Counters and facts for whoever asks how the output fares."""
+        return {}
+
     def close(self) -> None:
         """Play or write out what is left, and let go of everything."""
         raise NotImplementedError
@@ -120,6 +150,8 @@ KINDS: Mapping[str, OutputKind] = MappingProxyType(
             "device[:NAME]", "the sound card, or the one whose name holds NAME", "device"
         ),
         "file": OutputKind("file:PATH", "a .wav, .flac, .mp3 or .ogg file", "file"),
+        "jack": OutputKind("jack[:NAME]", "a MIDI port of JACK, exact to the frame", "jack"),
+        "midi": OutputKind("midi[:NAME]", "a MIDI port that other programs can use", "midi"),
         "null": OutputKind("null", "nowhere, to try out", "null"),
     }
 )
