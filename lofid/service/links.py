@@ -9,10 +9,12 @@ that one: however late or early a change arrives, what sounds is always one unbr
 and the desk learns from :class:`Locked` which one it was.
 """
 
+import copyreg
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import zmq
@@ -269,6 +271,13 @@ class Link:
     def close(self) -> None:
         """Drop what was not sent, and end."""
         self.socket.close(linger=0)
+
+
+def _rebuild_mapping(proxy: "MappingProxyType[Any, Any]") -> tuple[Any, ...]:
+    return MappingProxyType, (dict(proxy),)
+
+
+copyreg.pickle(MappingProxyType, _rebuild_mapping)  # a bar's notes are one
 
 
 def _socket(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
