@@ -70,9 +70,7 @@ def chosen_preset(name: str, tempo: float | None, key: str | None) -> Preset:
 
 
 @contextmanager
-def opened_station(
-    preset: Preset, seed: int, keys_model: Path | None, drums_model: Path | None
-) -> Iterator["Station"]:
+def opened_station(keys_model: Path | None, drums_model: Path | None) -> Iterator["Station"]:
     """A station on the CPU engine with the models that come with lofid, or the given ones.
 
     Raises LofidError where a model file cannot be used.
@@ -86,5 +84,5 @@ def opened_station(
         keys_player(shipped_engine("pocket-keys", keys.VOCABULARY.hash, keys_model)),
         drums_player(shipped_engine("pocket-drums", drums.VOCABULARY.hash, drums_model)),
     )
-    with Station(preset.settings, seed, *players) as station:
+    with Station(*players) as station:
         yield station

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from lofid.cli._ahead import Ahead
-from lofid.cli._sound import opened_outputs, rendered_bars
+from lofid.cli._sound import opened_outputs
 from lofid.cli._station import (
     DEFAULT_PRESET,
     DrumsModelOption,
@@ -70,10 +70,12 @@ def play(
             f"Playing {chosen.name}, seed {seed}. Ctrl-C ends.", highlight=False, markup=False
         )
         with ERR.status("Getting ready"):
-            from lofid.sound.studio import Studio
+            from lofid.sound.studio import Studio, rendered_bars
 
-            station = stack.enter_context(opened_station(chosen, seed, keys_model, drums_model))
-            music = rendered_bars(station.bars(), Studio(chosen.settings, seed))
+            station = stack.enter_context(opened_station(keys_model, drums_model))
+            music = rendered_bars(
+                Studio(chosen.settings, seed), station.bars(chosen.settings, seed)
+            )
             ahead = stack.enter_context(Ahead(music, BARS_AHEAD))
             blocks = _blocks(ahead, stack.enter_context(Status(chosen.name)))
             block = next(blocks)

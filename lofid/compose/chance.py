@@ -10,6 +10,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from lofid.errors import LofidError
+
 
 class Stream(IntEnum):
     """What a choice is about."""
@@ -21,6 +23,13 @@ class Stream(IntEnum):
     BASS = 5
     TIMING = 6
     TOUCH = 7
+
+
+def checked_seed(seed: int) -> int:
+    """The seed; raises :class:`LofidError` for one outside 0 to 2**64 - 1."""
+    if not 0 <= seed < 2**64:
+        raise LofidError(f"The seed {seed} is out of range; choose one from 0 to {2**64 - 1}.")
+    return seed
 
 
 def generator(seed: int, stream: Stream, place: int, attempt: int = 0) -> np.random.Generator:

@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofid.compose.rules import Rules
+from lofid.errors import LofidError
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.state import State
 from lofid.tokens import drums, keys
 from lofid.tokens.grammar import Grammar, GrammarState, Phase
+
+
+class ModelFailure(LofidError):
+    """A model that cannot go on: it raised, or answered with something that is no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,11 @@ class Player:
     def write(
         self, header: Sequence[int], rules: Rules, state: State, rng: np.random.Generator
     ) -> tuple[int, ...]:
-        """Write one bar: its event tokens, the end included. Advances ``state`` over all of it."""
-        logits = self.engine.forward(header, state)
+        """Write one bar: its event tokens, the end included. Advances ``state`` over all of it.
+
+        Raises :class:`ModelFailure`; ``state`` is of no use then.
+        """
+        logits = self._forward(header, state)
         here = self.grammar.start
         tokens: list[int] = []
         while here.phase is not Phase.CLOSED:
@@ -55,12 +63,28 @@ class Player:
             tokens.append(token)
             here = self.grammar.advance(here, token)
             rules.advance(token)
-            logits = self.engine.forward((token,), state)
+            logits = self._forward((token,), state)
         return tuple(tokens)
 
     def hear(self, header: Sequence[int], tokens: Sequence[int], state: State) -> None:
-        """Advance ``state`` over a bar that is played again."""
-        self.engine.forward((*header, *tokens), state)
+        """Advance ``state`` over a bar that is played again; raises as :meth:`write` does."""
+        self._forward((*header, *tokens), state)
+
+    def _forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+        """The logits after the tokens, all of them finite."""
+        try:
+            logits = self.engine.forward(tokens, state)
+        except Exception as error:
+            raise ModelFailure(
+                f"The model '{self.engine.name}' failed ({error!r}); it must start anew from an "
+                "earlier state."
+            ) from error
+        if not np.isfinite(logits).all():
+            raise ModelFailure(
+                f"The model '{self.engine.name}' gives logits that are no numbers; it must start "
+                "anew from an earlier state."
+            )
+        return logits
 
     def _next(
         self,

@@ -21,13 +21,12 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from lofid.compose.arranger import LoopPlace, Written, arrange
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import Stream, checked_seed, generator
 from lofid.compose.form import LoopName, Place, Song, compose_song, locate, plan_bar
 from lofid.compose.guards import drums_findings, drums_weakness, keys_findings, keys_weakness
 from lofid.compose.headers import drum_hits, drums_header, keys_header
 from lofid.compose.player import Player
 from lofid.compose.rules import DrumsRules, KeysRules
-from lofid.errors import LofidError
 from lofid.music.notes import Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, BarPlan
@@ -112,6 +111,15 @@ class SessionState:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A written bar, the state after it, and what the guards found in the writing of it."""
+
+    bar: Bar
+    state: SessionState
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Take:
     """One player's bar: its tokens, the state after it, and what the guards still hold against."""
 
@@ -120,19 +128,24 @@ class _Take:
     findings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is asked for a bar, and where it stands."""
+
+    settings: Settings
+    plan: BarPlan
+    place: Place
+    vary: "_Variation"
+
+
 class Station:
     """Writes bars with two players; holds no musical state of its own.
 
     One thread at a time may use a station. The players of keys and drums must have engines of
-    their own: they run in parallel. Use it as a context manager, or :meth:`close` it. Raises
-    :class:`LofidError` for a seed outside 0 to 2**64 - 1.
+    their own: they run in parallel. Use it as a context manager, or :meth:`close` it.
     """
 
-    def __init__(self, settings: Settings, seed: int, keys: Player, drums: Player) -> None:
-        if not 0 <= seed < 2**64:
-            raise LofidError(f"The seed {seed} is out of range; choose one from 0 to {2**64 - 1}.")
-        self.settings = settings
-        self.seed = seed
+    def __init__(self, keys: Player, drums: Player) -> None:
         self._keys = keys
         self._drums = drums
         self._second_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drums")
@@ -147,24 +160,32 @@ class Station:
         """End the second thread."""
         self._second_thread.shutdown()
 
-    def opening(self) -> SessionState:
-        """The state before the first bar."""
-        song = compose_song(self.settings, self.seed, 0, None)
+    def opening(self, settings: Settings, seed: int) -> SessionState:
+        """The state before the first bar.
+
+        Raises :class:`LofidError` for a seed outside 0 to 2**64 - 1.
+        """
+        song = compose_song(settings, checked_seed(seed), 0, None)
         return SessionState(
-            self.seed, 0, song, 0, self._keys.initial_state(), self._drums.initial_state()
+            seed, 0, song, 0, self._keys.initial_state(), self._drums.initial_state()
         )
 
-    def bars(self) -> Iterator[Bar]:
-        """All bars from the first, without end."""
-        state = self.opening()
+    def bars(self, settings: Settings, seed: int) -> Iterator[Bar]:
+        """All bars from the first, without end; raises as :meth:`opening` and :meth:`step` do."""
+        state = self.opening(settings, seed)
         while True:
-            bar, state = self.step(state)
-            yield bar
+            step = self.step(state, settings)
+            yield step.bar
+            state = step.state
 
-    def step(self, state: SessionState) -> tuple[Bar, SessionState]:
-        """Write the next bar. ``state`` stays as it was and may be used again."""
+    def step(self, state: SessionState, settings: Settings) -> Step:
+        """Write the next bar under these settings.
+
+        ``state`` stays as it was and may be used again. Raises
+        :class:`~lofid.compose.player.ModelFailure` where a model cannot go on from it.
+        """
         place = locate(state.song, state.bar)
-        plan = plan_bar(self.settings, state.seed, state.song, place, state.index)
+        plan = plan_bar(settings, state.seed, state.song, place, state.index)
         name = place.stretch.loop
         memory = state.loop(name) or LoopMemory.empty(place.loop_bars)
         if place.opens_stretch:
@@ -174,12 +195,11 @@ class Station:
                 keys=memory.keys.after or state.keys,
                 drums=memory.drums.after or state.drums,
             )
-        vary = _Variation.drawn(self.settings, state.seed, plan, place, memory)
-        drums_later = self._second_thread.submit(
-            self._write_drums, state, plan, place, memory.drums, vary
-        )
-        keys_take, keys_memory = self._write_keys(state, plan, place, memory.keys, vary)
-        drums_take, drums_memory = drums_later.result()
+        vary = _Variation.drawn(settings, state.seed, plan, place, memory)
+        call = _Call(settings, plan, place, vary)
+        drums_later = self._second_thread.submit(self._write_drums, state, call, memory.drums)
+        keys_take, keys_memory, findings = self._write_keys(state, call, memory.keys)
+        drums_take, drums_memory, drums_findings = drums_later.result()
         slot = place.slot
         known = memory.keys.comping[slot], memory.keys.lead[slot]
         new = (keys_take and keys_take.tokens not in known) or (
@@ -196,17 +216,18 @@ class Station:
             notes = replace(notes, drums=drums.decode_notes(drums_take.tokens))
             state = replace(state, drums=drums_take.state)
         loop_place = LoopPlace(state.song.number, list(LoopName).index(name), slot)
-        bar = Bar(
-            plan,
-            MappingProxyType(arrange(plan, self.settings.groove, state.seed, loop_place, notes)),
+        arranged = arrange(plan, settings.groove, state.seed, loop_place, notes)
+        return Step(
+            Bar(plan, MappingProxyType(arranged)),
+            self._after(state.keeping(name, memory), settings),
+            findings + drums_findings,
         )
-        return bar, self._after(state.keeping(name, memory))
 
-    def _after(self, state: SessionState) -> SessionState:
+    def _after(self, state: SessionState, settings: Settings) -> SessionState:
         """The state at the next bar; a new song begins from silence in the players' memory."""
         if state.bar + 1 < state.song.bars:
             return replace(state, index=state.index + 1, bar=state.bar + 1)
-        following = compose_song(self.settings, state.seed, state.song.number + 1, state.song.key)
+        following = compose_song(settings, state.seed, state.song.number + 1, state.song.key)
         return SessionState(
             state.seed,
             state.index + 1,
@@ -217,24 +238,21 @@ class Station:
         )
 
     def _write_keys(
-        self,
-        state: SessionState,
-        plan: BarPlan,
-        place: Place,
-        memory: KeysMemory,
-        vary: "_Variation",
-    ) -> tuple[_Take | None, KeysMemory]:
-        """The bar of keys, None where they are silent, and what is kept of the loop's keys."""
+        self, state: SessionState, call: _Call, memory: KeysMemory
+    ) -> tuple[_Take | None, KeysMemory, tuple[str, ...]]:
+        """The bar of keys, None where they are silent; what is kept of the loop's; findings."""
+        plan, vary, slot = call.plan, call.vary, call.place.slot
         if not plan.parts & {Part.KEYS, Part.MELODY}:
-            return None, memory
-        slot = place.slot
+            return None, memory, ()
         header = keys_header(plan)
         kept = memory.comping[slot]
         take: _Take | None = None
+        findings: tuple[str, ...] = ()
         if kept is None or vary.keys:
             # Where the bass will join in, the chords leave it room from the start.
-            plain = replace(plan, melody=0.0, parts=frozenset(self.settings.music.parts))
-            take = _sound(self._best_keys(state, plain, keys_header(plain)), kept, "keys", plan)
+            plain = replace(plan, melody=0.0, parts=frozenset(call.settings.music.parts))
+            best = self._best_keys(state, plain, keys_header(plain))
+            take, findings = _judged(best, kept, "keys", plan)
             if take and kept is None:
                 memory = replace(memory, comping=_with(memory.comping, slot, take.tokens))
         comping = take.tokens if take else kept
@@ -255,9 +273,9 @@ class Station:
             own = state.keys.copy()
             self._keys.hear(header, comping, own)
             take = _Take(comping, own)
-        if place.closes_loop and memory.after is None:
+        if call.place.closes_loop and memory.after is None:
             memory = replace(memory, after=take.state)
-        return take, memory
+        return take, memory, findings
 
     def _best_keys(self, state: SessionState, plan: BarPlan, header: list[int]) -> _Take:
         """The best of a few attempts at a bar of comping from the same state."""
@@ -274,24 +292,21 @@ class Station:
         return min(takes, key=lambda take: take[:2])[2]
 
     def _write_drums(
-        self,
-        state: SessionState,
-        plan: BarPlan,
-        place: Place,
-        memory: DrumsMemory,
-        vary: "_Variation",
-    ) -> tuple[_Take | None, DrumsMemory]:
-        """The bar of drums, None where they are silent, and what is kept of the loop's drums."""
+        self, state: SessionState, call: _Call, memory: DrumsMemory
+    ) -> tuple[_Take | None, DrumsMemory, tuple[str, ...]]:
+        """The bar of drums, None where they are silent; what is kept of the loop's; findings."""
+        plan, slot = call.plan, call.place.slot
         if Part.DRUMS not in plan.parts:
-            return None, memory
-        slot = place.slot
+            return None, memory, ()
         header = drums_header(plan)
         kept = memory.bars[slot]
         take: _Take | None = None
-        if kept is None or plan.fill or vary.drums:
+        findings: tuple[str, ...] = ()
+        if kept is None or plan.fill or call.vary.drums:
             opens = not any(any(loop.drums.bars) for loop in (state.a, state.b) if loop)
             attempts = FIRST_GROOVES if opens else CANDIDATES
-            take = _sound(self._best_drums(state, plan, header, attempts), kept, "drums", plan)
+            best = self._best_drums(state, plan, header, attempts)
+            take, findings = _judged(best, kept, "drums", plan)
             if take and kept is None and not plan.fill:
                 memory = replace(memory, bars=_with(memory.bars, slot, take.tokens))
         if take is None:
@@ -299,9 +314,9 @@ class Station:
             own = state.drums.copy()
             self._drums.hear(header, kept, own)
             take = _Take(kept, own)
-        if place.closes_loop and memory.after is None:
+        if call.place.closes_loop and memory.after is None:
             memory = replace(memory, after=take.state)
-        return take, memory
+        return take, memory, findings
 
     def _best_drums(
         self, state: SessionState, plan: BarPlan, header: list[int], attempts: int
@@ -352,13 +367,16 @@ class _Variation:
         )
 
 
-def _sound(take: _Take, kept: Tokens | None, player: str, plan: BarPlan) -> _Take | None:
-    """The take, or None where the guards object and the kept bar can be played instead."""
+def _judged(
+    take: _Take, kept: Tokens | None, player: str, plan: BarPlan
+) -> tuple[_Take | None, tuple[str, ...]]:
+    """The take, or None where the guards object and the kept bar can be played; what they say."""
     if not take.findings:
-        return take
+        return take, ()
     answer = "played as written" if kept is None else "the loop's own bar is played"
-    _LOG.warning("%s, bar %d: %s; %s", player, plan.index, "; ".join(take.findings), answer)
-    return take if kept is None else None
+    finding = f"{player}, bar {plan.index}: {'; '.join(take.findings)}; {answer}"
+    _LOG.warning("%s", finding)
+    return (take if kept is None else None), (finding,)
 
 
 def _with(items: tuple[_Item, ...], index: int, item: _Item) -> tuple[_Item, ...]:

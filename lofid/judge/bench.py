@@ -104,20 +104,22 @@ def _station() -> Iterator[Station]:
         keys_player(shipped_engine("pocket-keys", keys.VOCABULARY.hash)),
         drums_player(shipped_engine("pocket-drums", drums.VOCABULARY.hash)),
     )
-    with Station(load_preset(_PRESET).settings, _SEED, *players) as station:
+    with Station(*players) as station:
         yield station
 
 
 def writing(bars: int = 128) -> list[Figure]:
     """Time to write bars beside the time that they last; the first bar, which compiles, is out."""
     shares: list[float] = []
+    settings = load_preset(_PRESET).settings
     with _station() as station:
-        _, state = station.step(station.opening())
+        state = station.step(station.opening(settings, _SEED), settings).state
         for _ in range(bars):
             start = time.perf_counter()
-            bar, state = station.step(state)
+            step = station.step(state, settings)
             took = time.perf_counter() - start
-            shares.append(100 * took / _seconds(bar))
+            shares.append(100 * took / _seconds(step.bar))
+            state = step.state
     group = "Writing a bar"
     slowest = statistics.quantiles(shares, n=20)[-1]
     note = "of the bar's duration; first passes of a loop, with several attempts a bar, included"
@@ -260,9 +262,10 @@ def sameness(folder: Path, bars: int = 32) -> list[Figure]:
     The same bars as MIDI from here, with pauses between them, and from two processes; and the same
     sound from two processes.
     """
+    settings = load_preset(_PRESET).settings
     with _station() as station:
-        slowly = _slowly(itertools.islice(station.bars(), bars))
-        write_midi(folder / "here.mid", slowly, programs(station.settings.sound))
+        slowly = _slowly(itertools.islice(station.bars(settings, _SEED), bars))
+        write_midi(folder / "here.mid", slowly, programs(settings.sound))
     length = ("--bars", str(bars))
     for name in ("one.mid", "two.mid", "one.flac", "two.flac"):
         _render(folder / name, *length)

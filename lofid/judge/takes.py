@@ -55,7 +55,7 @@ def write_take(
         _Witness.of(keys_player(keys_engine)),
         _Witness.of(drums_player(drums_engine)),
     )
-    with Station(preset.settings, seed, *players) as station:
-        written = list(itertools.islice(station.bars(), bars))
+    with Station(*players) as station:
+        written = list(itertools.islice(station.bars(preset.settings, seed), bars))
     legal = players[0].legal(keys.decode_notes) + players[1].legal(drums.decode_notes)
     return Take(preset.name, seed, written, legal)

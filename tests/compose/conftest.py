@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from lofid.compose.player import Player, drums_player, keys_player
 from lofid.compose.station import Station
-from lofid.music.parameters import Settings
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.state import State
 from lofid.tokens import drums, keys
@@ -47,5 +46,5 @@ def untrained_drums() -> Player:
 
 @pytest.fixture
 def station(untrained_keys: Player, untrained_drums: Player) -> Iterator[Station]:
-    with Station(Settings(), 7, untrained_keys, untrained_drums) as opened:
+    with Station(untrained_keys, untrained_drums) as opened:
         yield opened

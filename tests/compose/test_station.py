@@ -1,51 +1,55 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lofid.compose.guards import has_groove
-from lofid.compose.player import Player
+from lofid.compose.player import ModelFailure, Player
 from lofid.compose.preset import load_preset, preset_names
 from lofid.compose.station import SessionState, Station
 from lofid.errors import LofidError
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, Section
+from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.engine import Engine
+from lofid.rwkv.state import State
 
 
 def pitches(bar: Bar, part: Part) -> list[tuple[int, int]]:
     return [(note.start, note.pitch) for note in bar.notes.get(part, ())]
 
 
-def test_the_same_seed_gives_the_same_bars(
-    station: Station, untrained_keys: Player, untrained_drums: Player
-) -> None:
-    with Station(Settings(), 7, untrained_keys, untrained_drums) as other:
-        assert list(islice(station.bars(), 24)) == list(islice(other.bars(), 24))
-    with Station(Settings(), 8, untrained_keys, untrained_drums) as another:
-        assert list(islice(station.bars(), 8)) != list(islice(another.bars(), 8))
+def after_bars(station: Station, bars: int) -> SessionState:
+    state = station.opening(Settings(), 7)
+    for _ in range(bars):
+        state = station.step(state, Settings()).state
+    return state
+
+
+def test_the_same_seed_gives_the_same_bars(station: Station) -> None:
+    played = list(islice(station.bars(Settings(), 7), 24))
+    assert list(islice(station.bars(Settings(), 7), 24)) == played
+    assert list(islice(station.bars(Settings(), 8), 8)) != played[:8]
 
 
 def test_a_step_leaves_its_state_as_it_was(station: Station) -> None:
-    state = station.opening()
-    for _ in range(9):
-        _, state = station.step(state)
+    state = after_bars(station, 9)
     keys_before = state.keys.att_shift.copy()
-    first, after = station.step(state)
-    again, after_again = station.step(state)
-    assert first == again
+    first = station.step(state, Settings())
+    again = station.step(state, Settings())
+    assert first.bar == again.bar
     assert np.array_equal(state.keys.att_shift, keys_before)
-    assert np.array_equal(after.keys.att_shift, after_again.keys.att_shift)
+    assert np.array_equal(first.state.keys.att_shift, again.state.keys.att_shift)
 
 
-def test_a_loop_returns_note_for_note_when_nothing_varies(
-    untrained_keys: Player, untrained_drums: Player
-) -> None:
+def test_a_loop_returns_note_for_note_when_nothing_varies(station: Station) -> None:
     settings = Settings().with_value("form.variation", 0.0).with_value("groove.fills", 0.0)
-    with Station(settings, 5, untrained_keys, untrained_drums) as still:
-        song = still.opening().song
-        played = list(islice(still.bars(), song.bars))
+    song = station.opening(settings, 5).song
+    played = list(islice(station.bars(settings, 5), song.bars))
     loop = len(song.a.bars)
     first_a = [bar for bar in played if bar.plan.section is Section.A]
     for bar, again in zip(first_a, first_a[loop : 3 * loop], strict=False):
@@ -59,8 +63,8 @@ def test_a_loop_returns_note_for_note_when_nothing_varies(
 
 
 def test_a_loop_returns_with_variations(station: Station) -> None:
-    song = station.opening().song
-    played = list(islice(station.bars(), song.bars))
+    song = station.opening(Settings(), 7).song
+    played = list(islice(station.bars(Settings(), 7), song.bars))
     loop = len(song.a.bars)
     section = [bar for bar in played if bar.plan.section is Section.A][: song.bars // 4]
     same = [
@@ -73,46 +77,77 @@ def test_a_loop_returns_with_variations(station: Station) -> None:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_plays_what_its_plans_ask(
-    name: str, untrained_keys: Player, untrained_drums: Player
-) -> None:
-    settings = load_preset(name).settings
-    with Station(settings, 3, untrained_keys, untrained_drums) as station:
-        for bar in islice(station.bars(), 40):
-            assert set(bar.notes) <= bar.plan.parts
-            needed = bar.plan.parts - {Part.MELODY}
-            assert set(bar.notes) >= needed
+def test_every_preset_plays_what_its_plans_ask(name: str, station: Station) -> None:
+    for bar in islice(station.bars(load_preset(name).settings, 3), 40):
+        assert set(bar.notes) <= bar.plan.parts
+        needed = bar.plan.parts - {Part.MELODY}
+        assert set(bar.notes) >= needed
 
-            assert Part.DRUMS not in bar.notes or has_groove(bar.notes[Part.DRUMS])
+        assert Part.DRUMS not in bar.notes or has_groove(bar.notes[Part.DRUMS])
 
 
-def test_no_bar_of_a_loop_stays_the_same_for_ever(
-    untrained_keys: Player, untrained_drums: Player
-) -> None:
+def test_no_bar_of_a_loop_stays_the_same_for_ever(station: Station) -> None:
     settings = load_preset("keys-only").settings
     for path, value in (("form.variation", 0.0), ("music.melody", 0.0), ("form.section_bars", 64)):
         settings = settings.with_value(path, value)
-    with Station(settings, 5, untrained_keys, untrained_drums) as still:
-        loop = len(still.opening().song.a.bars)
-        firsts = list(islice(still.bars(), 0, 8 * loop, loop))
+    loop = len(station.opening(settings, 5).song.a.bars)
+    firsts = list(islice(station.bars(settings, 5), 0, 8 * loop, loop))
     assert {bar.plan.section for bar in firsts} == {Section.INTRO, Section.A}
     assert len({tuple(pitches(bar, Part.KEYS)) for bar in firsts}) == 2
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
-def test_a_seed_out_of_range_is_named(
-    seed: int, untrained_keys: Player, untrained_drums: Player
-) -> None:
+def test_a_seed_out_of_range_is_named(seed: int, station: Station) -> None:
     with pytest.raises(LofidError, match=f"seed {seed} is out of range"):
-        Station(Settings(), seed, untrained_keys, untrained_drums)
+        station.opening(Settings(), seed)
 
 
 def test_songs_follow_each_other(station: Station) -> None:
-    state = station.opening()
+    state = station.opening(Settings(), 7)
     first = state.song
     last: SessionState = replace(state, bar=first.bars - 1, index=first.bars - 1)
-    _, following = station.step(last)
+    following = station.step(last, Settings()).state
     assert (following.song.number, following.bar, following.index) == (1, 0, first.bars)
     assert following.song.key != first.key
-    bar, _ = station.step(following)
-    assert bar.plan.index == first.bars
+    assert station.step(following, Settings()).bar.plan.index == first.bars
+
+
+class BrokenEngine:
+    """A real engine until its ``healthy`` calls are used up; then it answers with ``answer``."""
+
+    name = "broken"
+
+    def __init__(self, engine: Engine, healthy: int, answer: float | None) -> None:
+        self._engine = engine
+        self._healthy = healthy
+        self._answer = answer
+
+    @property
+    def config(self) -> RwkvConfig:
+        return self._engine.config
+
+    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+        self._healthy -= 1
+        if self._healthy >= 0:
+            return self._engine.forward(tokens, state)
+        if self._answer is None:
+            raise FloatingPointError("the model broke")
+        return np.full(self.config.vocabulary, self._answer, np.float32)
+
+
+@pytest.mark.parametrize("answer", [None, np.nan, np.inf])
+@pytest.mark.parametrize("healthy", [0, 1, 70, 1200])
+@pytest.mark.parametrize("which", ["keys", "drums"])
+def test_a_broken_model_is_told_and_nothing_is_played(
+    which: str,
+    healthy: int,
+    answer: float | None,
+    untrained_keys: Player,
+    untrained_drums: Player,
+) -> None:
+    players = {"keys": untrained_keys, "drums": untrained_drums}
+    broken = BrokenEngine(players[which].engine, healthy, answer)
+    players[which] = replace(players[which], engine=broken)
+    with Station(**players) as station, pytest.raises(ModelFailure, match="'broken'"):
+        for bar in station.bars(Settings(), 7):
+            assert set(bar.notes) >= bar.plan.parts - {Part.MELODY}
