@@ -273,11 +273,12 @@ class Link:
         self.socket.close(linger=0)
 
 
-def _rebuild_mapping(proxy: "MappingProxyType[Any, Any]") -> tuple[Any, ...]:
-    return MappingProxyType, (dict(proxy),)
+def _read_only(mapping: dict[Any, Any]) -> "MappingProxyType[Any, Any]":
+    return MappingProxyType(mapping)
 
 
-copyreg.pickle(MappingProxyType, _rebuild_mapping)  # a bar's notes are one
+# A bar's notes are a read-only mapping, which pickle does not know.
+copyreg.pickle(MappingProxyType, lambda proxy: (_read_only, (dict(proxy),)))
 
 
 def _socket(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
