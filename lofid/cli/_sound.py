@@ -1,15 +1,10 @@
-"""From a station's bars to audio in outputs; shared by the commands that sound."""
+"""Outputs for as long as a command needs them; shared by the commands that sound."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 from lofid.errors import LofidError
-from lofid.music.plan import Bar
 from lofid.outputs import Output, open_output
-
-if TYPE_CHECKING:
-    from lofid.sound.studio import Rendered, Studio
 
 
 @contextmanager
@@ -40,10 +35,3 @@ def opened_outputs(specs: Sequence[str], *, keep: bool) -> Iterator[list[Output]
             errors.append(error)
     if errors:
         raise errors[0]
-
-
-def rendered_bars(bars: Iterable[Bar], studio: "Studio") -> Iterator[tuple[Bar | None, "Rendered"]]:
-    """Each bar with its audio and, once the bars end, what still rings (None)."""
-    for bar in bars:
-        yield bar, studio.render(bar)
-    yield None, studio.finish()

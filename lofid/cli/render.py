@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lofid.cli._sound import opened_outputs, rendered_bars
+from lofid.cli._sound import opened_outputs
 from lofid.cli._station import (
     DEFAULT_PRESET,
     DrumsModelOption,
@@ -28,7 +28,7 @@ from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
-from lofid.outputs import SAMPLE_RATE, Output
+from lofid.outputs import SAMPLE_RATE, Block, Output
 
 DEFAULT_MINUTES = 3.0
 MIX = "mix"
@@ -89,8 +89,8 @@ def render(
         # First the files: what cannot be written is told before anything is made.
         outputs = {} if as_notes else stack.enter_context(_opened_files(out, stems))
         progress = stack.enter_context(_progress())
-        station = stack.enter_context(opened_station(chosen, seed, keys_model, drums_model))
-        music = length.followed(station.bars(), progress, stop)
+        station = stack.enter_context(opened_station(keys_model, drums_model))
+        music = length.followed(station.bars(chosen.settings, seed), progress, stop)
         if as_notes:
             from lofid.sound.synth import programs
 
@@ -135,12 +135,12 @@ def _record(
     music: Iterator[Bar], settings: Settings, seed: int, outputs: Mapping[str, Output]
 ) -> float:
     """Write the audio of all bars; returns the seconds written."""
-    from lofid.sound.studio import Studio
+    from lofid.sound.studio import Studio, rendered_bars
 
     frames = 0
-    for _, rendered in rendered_bars(music, Studio(settings, seed)):
+    for _, rendered in rendered_bars(Studio(settings, seed), music):
         for name, output in outputs.items():
-            output.write(rendered.mix if name == MIX else rendered.stems[name])
+            output.write(Block(frames, rendered.mix if name == MIX else rendered.stems[name]))
         frames += len(rendered.mix)
     return frames / SAMPLE_RATE
 

@@ -7,7 +7,7 @@ import numpy as np
 from lofid.compose.preset import Preset
 from lofid.judge.loudness import Audio
 from lofid.judge.report import Take
-from lofid.sound.studio import STEMS, Studio
+from lofid.sound.studio import STEMS, Studio, rendered_bars
 
 
 def listen(preset: Preset, take: Take) -> tuple[Audio, Mapping[str, Audio]]:
@@ -16,8 +16,7 @@ def listen(preset: Preset, take: Take) -> tuple[Audio, Mapping[str, Audio]]:
     Raises :class:`LofidError` where a system library is missing.
     """
     studio = Studio(preset.settings, take.seed)
-    blocks = [studio.render(bar) for bar in take.bars]
-    blocks.append(studio.finish())
+    blocks = [rendered for _, rendered in rendered_bars(studio, take.bars)]
     late = Studio.LATENCY
     mix = np.concatenate([block.mix for block in blocks])[late:]
     stems = {stem: np.concatenate([block.stems[stem] for block in blocks])[late:] for stem in STEMS}

@@ -40,6 +40,10 @@ class KeysChain:
         self._frame += len(audio)
         return audio
 
+    def reset(self) -> None:
+        """End what rings."""
+        self._board.reset()
+
 
 class DrumsChain:
     """A small room for the drums."""
@@ -53,6 +57,10 @@ class DrumsChain:
         """The drums with their room, [frames, 2]."""
         self._reverb.dry_level, self._reverb.wet_level = 0.5, 0.12 * sound.reverb
         return _through(self._board, audio)
+
+    def reset(self) -> None:
+        """End what rings."""
+        self._board.reset()
 
 
 class TapeChain:

@@ -18,6 +18,10 @@ SILENCE = -70.0
 FASTEST = 0.5
 """dB a second: how fast a leveller may change its gain."""
 
+FIRST = 6.0
+"""dB a second after the first second heard; half as much after two, and so on to ``FASTEST``."""
+
+_PRIOR = 2.0  # seconds of music that the expected gain counts for
 
 _HOP = SAMPLE_RATE // 10
 _WINDOW = 4  # hops of 0.1 s in a gating block of 0.4 s
@@ -47,6 +51,11 @@ class Meter:
         return len(self._blocks) / (self._blocks.maxlen or 1)
 
     @property
+    def seconds(self) -> float:
+        """Seconds of sound that are remembered."""
+        return len(self._blocks) * _HOP / SAMPLE_RATE
+
+    @property
     def integrated(self) -> float:
         """LUFS of what is remembered, behind both gates; -inf if nothing sounded."""
         if not self._blocks:
@@ -58,8 +67,8 @@ class Meter:
 class Leveller:
     """Brings a stream to a loudness over some ``memory`` seconds.
 
-    The first block that sounds sets the gain at once, no further than ``reach`` dB from ``gain``,
-    which is the gain expected from the calibration.
+    It begins at ``gain``, which is the gain expected from the calibration, and goes by what it has
+    heard: fast within the first seconds, in which it stays within ``reach`` dB of that gain.
     """
 
     def __init__(self, gain: float, reach: float, memory: float) -> None:
@@ -70,23 +79,23 @@ class Leveller:
     def ramp(self, audio: Audio, target: float | None) -> NDArray[np.float32]:
         """The gain for every frame of the next block, [frames, 1], towards ``target`` LUFS.
 
-        Without a target the gain stays and the block is not remembered (a tail, a fade).
+        Without a target the gain stays and the block is not remembered (a tail, a mute).
         """
-        if target is None:
-            return np.full((len(audio), 1), 10.0 ** (self.gain / 20.0), dtype=np.float32)
-        first = self._meter.trust == 0
-        self._meter.hear(audio)
         before = self.gain
-        trust = self._meter.trust
-        if trust > 0:
-            wanted = target - self._meter.integrated
-            # A single bar says little: it moves the gain only within reach of what was expected.
-            near = min(self._expected + self._reach, max(self._expected - self._reach, wanted))
-            wanted = trust * wanted + (1.0 - trust) * near
-            step = np.inf if first else FASTEST * len(audio) / SAMPLE_RATE
-            self.gain += float(np.clip(wanted - self.gain, -step, step))
-        if first:
-            before = self.gain
+        if target is not None:
+            self._meter.hear(audio)
+            if (heard := self._meter.seconds) > 0:
+                # A single bar says little: it moves the gain only within reach of the expected.
+                wanted = target - self._meter.integrated
+                near = min(self._expected + self._reach, max(self._expected - self._reach, wanted))
+                trust = self._meter.trust
+                wanted = trust * wanted + (1.0 - trust) * near
+                sure = heard / (heard + _PRIOR)
+                wanted = sure * wanted + (1.0 - sure) * self._expected
+                step = max(FASTEST, FIRST / heard) * len(audio) / SAMPLE_RATE
+                self.gain += min(step, max(-step, wanted - self.gain))
+        if self.gain == before:
+            return np.full((len(audio), 1), 10.0 ** (self.gain / 20.0), dtype=np.float32)
         decibels = np.linspace(before, self.gain, len(audio), endpoint=False)
         return np.power(10.0, decibels / 20.0).astype(np.float32)[:, None]
 

@@ -2,30 +2,25 @@
 
 Stems are brought to their places in the mix, the mix goes through the tape chain, texture is laid
 on top, and loudness and true peak are made right. All of it depends on the bars, the settings and
-the seed alone, never on the speed at which it is asked.
+the seed alone, never on the speed at which it is asked, nor on how much is asked at once.
 """
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lofid.music.notes import (
-    BEATS_PER_BAR,
-    DRUM_CLASS,
-    TICKS_PER_BAR,
-    DrumClass,
-    Part,
-)
-from lofid.music.parameters import Settings
+from lofid.music.notes import DRUM_CLASS, DrumClass, Part
+from lofid.music.parameters import Settings, Sound
 from lofid.music.plan import Bar
 from lofid.sound import SAMPLE_RATE, loudness
 from lofid.sound._kernels import Audio
-from lofid.sound.calibration import calibration
+from lofid.sound.calibration import Calibration, calibration
 from lofid.sound.effects import DrumsChain, Ducker, KeysChain, Limiter, TapeChain, rounded
+from lofid.sound.lines import BarLines, frames_per_tick
 from lofid.sound.synth import Synth, voices
 from lofid.sound.texture import LOUDNESS, Rain, Vinyl
 
@@ -38,23 +33,28 @@ BALANCE: Mapping[str, float] = MappingProxyType({"keys": -5.0, "bass": -7.0, "dr
 _EXPECTED_GAIN: Mapping[str, float] = MappingProxyType({"keys": 5.0, "bass": 6.5, "drums": 5.5})
 """dB from the calibrated instruments, played by a usual bar, to that balance at -16 LUFS."""
 
+LEAD = 8192
+"""Frames by which a bar line is rendered behind its place: more than the earliest note's lead."""
+
+BLOCK = 512
+"""Frames that are rendered with the same settings: the studio's grid, 10.7 ms."""
+
 _STEM = {Part.KEYS: "keys", Part.MELODY: "keys", Part.BASS: "bass", Part.DRUMS: "drums"}
-_NOMINAL = -16.0  # LUFS of the mix in front of the master gain
+_PARTS = {stem: {part for part in Part if _STEM[part] == stem} for stem in BALANCE}
+_NOMINAL = -16.0  # LUFS of the mix in front of its fader
 _MOST_LIMITED = 6.0  # LU; beyond that the mix is better a little soft than squashed
 _AIM = -0.3  # LU; levels follow the music, and sections that grow come out so much too loud
 _TAPE_LOSS = 3.5  # dB that compressor, saturation and filter usually take
 _TEXTURE = -22.0  # LU relative to the mix, at half of vinyl or rain
 _TEXTURE_RANGE = 8.0  # LU between none (where it is left out) and all of it
-_LEAD = 8192  # frames; more than half a sixteenth at 48 BPM, a multiple of the synth's grid
 _SHORTEST_DRUM = SAMPLE_RATE * 2  # a drum rings out, whatever its note says
 _TAIL = 4 * SAMPLE_RATE
 _FADE = 2 * SAMPLE_RATE
-_FRACTION = 32  # bits behind the point of a frame's place
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Audio of one bar: the mix and the stems (``STEMS``), each [frames, 2].
+    """Audio: the mix and the stems (``STEMS``), each [frames, 2].
 
     The stems are what goes into the mix, at its loudness, before the tape and the limiter.
     """
@@ -63,25 +63,47 @@ class Rendered:
     stems: Mapping[str, Audio]
 
 
-class Studio:
-    """Renders bars one after the other.
+@dataclass(frozen=True, slots=True, order=True)
+class _Scheduled:
+    """A note at its frame; ``count`` keeps the order of those that begin together."""
 
-    Raises :class:`LofidError` where a system library is missing. One thread at a time. What
-    :meth:`render` returns lies ``Studio.LATENCY`` frames behind the bar lines: notes may begin
-    before their bar line, and limiter and tape look ahead.
+    start: int
+    count: int
+    end: int
+    part: Part
+    pitch: int
+    velocity: int
+
+
+class Studio:
+    """Renders what was scheduled, block by block.
+
+    ``settings`` (sound, mix and the parts that play) and ``muted`` may be assigned at any time;
+    what is rendered next takes them up: levels within 10 ms, instruments with their next note. A
+    muted part is silent, all else as loud as it was.
+
+    Frames count from the studio's first. A bar line at frame L is heard in frame ``L + LATENCY`` of
+    what :meth:`render` returns: notes may begin before their line, tape and limiter look ahead.
+    Raises :class:`LofidError` where a system library is missing. One thread at a time.
     """
 
-    LATENCY = _LEAD + TapeChain.LATENCY + Limiter.LATENCY
+    LATENCY = LEAD + TapeChain.LATENCY + Limiter.LATENCY
 
     def __init__(self, settings: Settings, seed: int) -> None:
         self.settings = settings
+        self.muted: frozenset[Part] = frozenset()
+        self.position = 0
+        """The frame that the next :meth:`render` begins with."""
+        self._scheduled: list[_Scheduled] = []
+        self._count = 0
+        self._ready: list[Rendered] = []
+        self._silencing = False
+        self._levelling = True
         self._synth = Synth()
-        self._line = 0  # the next bar line, in 2 ** -_FRACTION frames
         self._keys, self._drums = KeysChain(), DrumsChain()
         self._tape, self._limiter = TapeChain(seed), Limiter()
         self._ducker = Ducker()
         self._vinyl, self._rain = Vinyl(seed), Rain(seed)
-        self._kicks: list[tuple[int, float]] = []
         self._levellers = {
             stem: loudness.Leveller(_EXPECTED_GAIN[stem], reach=6.0, memory=40.0)
             for stem in BALANCE
@@ -89,7 +111,7 @@ class Studio:
         self._master = loudness.Leveller(_TAPE_LOSS, reach=6.0, memory=180.0)
         self._before, self._behind = loudness.Meter(180.0), loudness.Meter(180.0)
         self._limited = 0.0  # LU that rounding and limiter take away
-        self._faders = {stem: _Fader() for stem in STEMS}
+        self._levels: dict[str, float] = {}  # of the last block, by fader
         late = {stem: TapeChain.LATENCY + Limiter.LATENCY for stem in BALANCE}
         self._delays = {
             stem: _Delay(n) for stem, n in (late | {"texture": Limiter.LATENCY}).items()
@@ -99,89 +121,129 @@ class Studio:
         """Free the synthesizer; the studio cannot be used afterwards."""
         self._synth.close()
 
-    def render(self, bar: Bar) -> Rendered:
-        """The frames between this bar's line and the next one's, LATENCY frames late."""
-        length = Fraction(60 * BEATS_PER_BAR * SAMPLE_RATE) / Fraction(bar.plan.tempo)
-        start = self._line
-        # Whole parts of 2 ** -32 frames: exact for ever, however often the tempo changes.
-        self._line += round(length * 2**_FRACTION)
-        self._choose_voices()
-        self._schedule(bar, start / 2**_FRACTION, float(length / TICKS_PER_BAR))
-        frames = (self._line >> _FRACTION) - (start >> _FRACTION)
-        return self._processed(frames, levelling=True)
+    def add(self, bar: Bar, line: float, frames_per_tick: float) -> None:
+        """Schedule a bar whose bar line lies at frame ``line``.
+
+        What should already have begun is played at once, what should be over is left out. Add a bar
+        before frame ``line``, and every note begins where it should.
+        """
+        for part, notes in bar.notes.items():
+            for note in notes:
+                start = round(line + note.start * frames_per_tick) + LEAD
+                end = start + round(note.duration * frames_per_tick)
+                if end <= self._synth.position:
+                    continue
+                if part is Part.DRUMS:
+                    end = start + _SHORTEST_DRUM
+                self._count += 1
+                scheduled = _Scheduled(start, self._count, end, part, note.pitch, note.velocity)
+                heapq.heappush(self._scheduled, scheduled)
+
+    def silence(self) -> None:
+        """End everything that was played, within 10 ms, and forget what was scheduled."""
+        self._scheduled.clear()
+        self._silencing = True
+
+    def render(self, frames: int) -> Rendered:
+        """The next frames; however they are cut, they are the same."""
+        have = sum(len(one.mix) for one in self._ready)
+        while have < frames:
+            self._ready.append(self._block())
+            have += BLOCK
+        self.position += frames
+        whole = _joined(self._ready)
+        if have > frames:
+            self._ready = [_cut(whole, slice(frames, None))]
+            return _cut(whole, slice(0, frames))
+        self._ready = []
+        return whole
 
     def finish(self) -> Rendered:
         """What still rings after the last bar, faded out; the studio is closed by it."""
-        rendered = self._processed(self.LATENCY + _TAIL, levelling=False)
+        self._levelling = False
+        rendered = self.render(self.LATENCY + _TAIL)
         fade = np.linspace(1, 0, _FADE, dtype=np.float32)[:, None]
         for audio in (rendered.mix, *rendered.stems.values()):
             audio[-_FADE:] *= fade
         self.close()
         return rendered
 
-    def _choose_voices(self) -> None:
-        chosen = voices(self.settings.sound)
-        for part, voice in chosen.items():
-            self._synth.choose(part, voice)
-        self._calibrations = {part: calibration(voice) for part, voice in chosen.items()}
-
-    def _schedule(self, bar: Bar, line: float, frames_per_tick: float) -> None:
-        for part, notes in bar.notes.items():
-            velocities = self._calibrations[part].velocities
-            for note in notes:
-                start = round(line + note.start * frames_per_tick) + _LEAD
-                end = start + round(note.duration * frames_per_tick)
-                if part is Part.DRUMS:
-                    end = start + _SHORTEST_DRUM
-                    if DRUM_CLASS.get(note.pitch) is DrumClass.KICK:
-                        self._kicks.append((start, min(1.0, note.velocity / 100)))
-                velocity = int(velocities[note.pitch, note.velocity])
-                self._synth.note(part, start, end, note.pitch, velocity)
-
-    def _processed(self, frames: int, *, levelling: bool) -> Rendered:
-        sound, mix = self.settings.sound, self.settings.mix
-        push = self._pushed(frames)
-        parts = self._synth.render(frames)
-        parts = {
-            part: audio * np.float32(self._calibrations[part].gain) for part, audio in parts.items()
-        }
-        melody = np.float32(_linear(mix.melody))
-        keys = self._keys.process(parts[Part.KEYS] + melody * parts[Part.MELODY], sound)
+    def _block(self) -> Rendered:
+        """The next BLOCK frames, with the settings of now."""
+        settings, muted = self.settings, self.muted
+        sound, mix = settings.sound, settings.mix
+        calibrations = self._choose_voices(sound)
+        push = self._ducker.envelope(self._played(calibrations), BLOCK)
+        parts = self._synth.render(BLOCK)
+        for part in parts:
+            parts[part] *= np.float32(calibrations[part].gain)
+        fade = self._fade
+        parts[Part.KEYS] *= fade("part keys", 0.0 if Part.KEYS in muted else 1.0)
+        melody = 0.0 if Part.MELODY in muted else _linear(mix.melody)
+        parts[Part.MELODY] *= fade("part melody", melody)
+        push = push[:, None] * fade("sidechain", sound.sidechain)
         stems = {
-            "keys": keys * _falling(sound.sidechain, push),
+            "keys": self._keys.process(parts[Part.KEYS] + parts[Part.MELODY], sound) * _down(push),
             "bass": parts[Part.BASS],
             "drums": self._drums.process(parts[Part.DRUMS], sound),
         }
+        silent = {stem for stem in BALANCE if muted.issuperset(_PARTS[stem])}
         for stem, target in self._targets().items():
+            # What a mute takes away is not music that is too soft.
+            levelling = self._levelling and muted.isdisjoint(_PARTS[stem])
             stems[stem] *= self._levellers[stem].ramp(stems[stem], target if levelling else None)
-        stems["texture"] = self._texture(frames) * _falling(sound.sidechain / 2, push)
-        for stem, fader in self._faders.items():
-            stems[stem] *= fader.ramp(_linear(getattr(mix, stem)), frames)
+        stems["texture"] = self._texture(sound) * _down(0.5 * push)
+        if self._silencing:
+            silent = set(BALANCE)
+        for stem in STEMS:
+            level = 0.0 if stem in silent else _linear(getattr(mix, stem))
+            stems[stem] *= fade(stem, level)
         music = self._tape.process(stems["keys"] + stems["bass"] + stems["drums"], sound)
         # What rounding and limiter take is asked for on top: it is part of how loud the mix is.
-        wanted = mix.loudness + _AIM + self._limited if levelling else None
-        music *= self._master.ramp(music, wanted)
-        level = np.float32(_linear(mix.loudness - _NOMINAL))
-        stems = {stem: audio * level for stem, audio in stems.items()}
-        whole = music + stems["texture"]
+        levelling = self._levelling and not muted
+        music *= self._master.ramp(music, _NOMINAL + _AIM + self._limited if levelling else None)
+        loud = fade("mix", _linear(mix.loudness - _NOMINAL))
+        for stem in STEMS:
+            stems[stem] *= loud
+        whole = music * loud + stems["texture"]
         limited = self._limiter.process(rounded(whole))
         self._before.hear(whole)
         self._behind.hear(limited)
         if self._before.trust > 0:
             taken = self._before.integrated - self._behind.integrated
             self._limited = min(_MOST_LIMITED, max(0.0, taken))
+        if self._silencing:
+            self._end_all()
         return Rendered(
             mix=limited,
             stems={stem: self._delays[stem].process(audio) for stem, audio in stems.items()},
         )
 
-    def _pushed(self, frames: int) -> Numbers:
-        """The sidechain's envelope for the next block; kicks behind it are kept."""
+    def _choose_voices(self, sound: Sound) -> dict[Part, Calibration]:
+        chosen = voices(sound)
+        for part, voice in chosen.items():
+            self._synth.choose(part, voice)
+        return {part: calibration(voice) for part, voice in chosen.items()}
+
+    def _played(self, calibrations: Mapping[Part, Calibration]) -> list[tuple[int, float]]:
+        """Hand the synth the next block's notes; returns its kicks: (frame in it, strength)."""
         first = self._synth.position
-        self._kicks.sort()
-        inside = [(frame - first, s) for frame, s in self._kicks if frame < first + frames]
-        self._kicks = self._kicks[len(inside) :]
-        return self._ducker.envelope(inside, frames)
+        kicks = []
+        while self._scheduled and self._scheduled[0].start < first + BLOCK:
+            note = heapq.heappop(self._scheduled)
+            velocity = int(calibrations[note.part].velocities[note.pitch, note.velocity])
+            self._synth.note(note.part, note.start, note.end, note.pitch, velocity)
+            if note.part is Part.DRUMS and DRUM_CLASS.get(note.pitch) is DrumClass.KICK:
+                kicks.append((max(0, note.start - first), min(1.0, note.velocity / 100)))
+        return kicks
+
+    def _fade(self, name: str, level: float) -> Numbers:
+        """The way from the last block's level to this one's, [frames, 1]."""
+        before = self._levels.get(name, level)
+        self._levels[name] = level
+        if before == level:
+            return np.full((BLOCK, 1), level, dtype=np.float32)
+        return np.linspace(before, level, BLOCK, endpoint=False, dtype=np.float32)[:, None]
 
     def _targets(self) -> dict[str, float]:
         """LUFS of each stem before the master: the balance, spread over the parts that play."""
@@ -191,28 +253,45 @@ class Studio:
         shift = _NOMINAL - 10 * np.log10(share)
         return {stem: float(level + shift) for stem, level in BALANCE.items()}
 
-    def _texture(self, frames: int) -> Audio:
-        sound = self.settings.sound
-        audio: Audio = np.zeros((frames, 2), dtype=np.float32)
-        for source, amount in ((self._vinyl, sound.vinyl), (self._rain, sound.rain)):
-            if amount == 0:
-                source.skip(frames)
-                continue
-            level = _NOMINAL + _TEXTURE + _TEXTURE_RANGE * (amount - 0.5) - LOUDNESS
-            audio += source.take(frames) * np.float32(_linear(level))
+    def _texture(self, sound: Sound) -> Audio:
+        audio: Audio = np.zeros((BLOCK, 2), dtype=np.float32)
+        for name, source, amount in (
+            ("vinyl", self._vinyl, sound.vinyl),
+            ("rain", self._rain, sound.rain),
+        ):
+            level = 0.0
+            if amount > 0:
+                level = _linear(_NOMINAL + _TEXTURE + _TEXTURE_RANGE * (amount - 0.5) - LOUDNESS)
+            if level == 0 and self._levels.get(name, level) == 0:
+                self._levels[name] = 0.0
+                source.skip(BLOCK)
+            else:
+                audio += source.take(BLOCK) * self._fade(name, level)
         return audio
 
+    def _end_all(self) -> None:
+        """The music has faded out: end what would go on behind the faders."""
+        self._silencing = False
+        self._synth.silence()
+        self._keys.reset()
+        self._drums.reset()
+        for stem in BALANCE:
+            # Nothing is left to fade in: what comes next begins at its full level.
+            del self._levels[stem]
 
-class _Fader:
-    """A level that moves over one block when it is changed."""
 
-    def __init__(self) -> None:
-        self._level: float | None = None
+def rendered_bars(studio: Studio, bars: Iterable[Bar]) -> Iterator[tuple[Bar | None, Rendered]]:
+    """Each bar with its audio and, once the bars end, what still rings (None).
 
-    def ramp(self, level: float, frames: int) -> Numbers:
-        before = level if self._level is None else self._level
-        self._level = level
-        return np.linspace(before, level, frames, endpoint=False, dtype=np.float32)[:, None]
+    A bar's audio is what is rendered from its line to the next, so it begins ``Studio.LATENCY``
+    frames before the line is heard.
+    """
+    lines = BarLines(studio.position)
+    for bar in bars:
+        tempo = bar.plan.tempo
+        studio.add(bar, lines.begin(tempo), frames_per_tick(tempo))
+        yield bar, studio.render(int(lines.next) - studio.position)
+    yield None, studio.finish()
 
 
 class _Delay:
@@ -227,11 +306,24 @@ class _Delay:
         return line[: len(audio)]
 
 
+def _joined(pieces: list[Rendered]) -> Rendered:
+    if len(pieces) == 1:
+        return pieces[0]
+    return Rendered(
+        mix=np.concatenate([one.mix for one in pieces]),
+        stems={stem: np.concatenate([one.stems[stem] for one in pieces]) for stem in STEMS},
+    )
+
+
+def _cut(whole: Rendered, part: slice) -> Rendered:
+    return Rendered(whole.mix[part], {stem: audio[part] for stem, audio in whole.stems.items()})
+
+
 def _linear(decibels: float) -> float:
     return float(10 ** (decibels / 20))
 
 
-def _falling(decibels: float, push: Numbers) -> Numbers:
-    """The gain that falls by ``decibels`` where the push is 1, [frames, 1]."""
-    gain: Numbers = np.power(np.float32(10), push * np.float32(-decibels / 20))
-    return gain[:, None]
+def _down(decibels: Numbers) -> Numbers:
+    """The gain that takes some decibels away."""
+    gain: Numbers = np.power(np.float32(10), decibels * np.float32(-1 / 20))
+    return gain
