@@ -81,12 +81,14 @@ class WriteFailed:
 class Cue:
     """A take for the stage: ``bar`` may sound only straight after the take ``follows``.
 
-    ``follows`` is 0 for the first take after the stage was started.
+    ``follows`` is 0 for the first take after the stage was started. ``settings`` of sound, mix and
+    MIDI are taken up when the bar line is rendered, unless a :class:`Mixing` comes after the cue.
     """
 
     take: int
     follows: int
     bar: Bar
+    settings: Settings | None = None
 
 
 @dataclass(frozen=True, slots=True)
