@@ -176,7 +176,7 @@ def missing_error(part: SystemPart) -> LofidError:
     )
 
 
-def _privilege() -> list[str] | None:
+def privilege() -> list[str] | None:
     """What to put before a command that needs root, or None where we may not become root."""
     if os.geteuid() == 0:
         return []
@@ -197,7 +197,7 @@ def install(parts: Iterable[SystemPart]) -> None:
     if not lacking:
         return
     what = ", ".join(part.name for part in lacking)
-    root = _privilege() if shutil.which("apt-get") is not None else None
+    root = privilege() if shutil.which("apt-get") is not None else None
     if root is None:
         raise LofidError(f"This machine lacks {what}; install them ({advice(lacking)}).")
     packages = list(dict.fromkeys(part.debian for part in lacking))

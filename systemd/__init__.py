@@ -1,0 +1,1 @@
+"""The units for systemd; ``lofid service install`` fills in where lofid lies."""
