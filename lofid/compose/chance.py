@@ -23,6 +23,8 @@ class Stream(IntEnum):
     BASS = 5
     TIMING = 6
     TOUCH = 7
+    TURN = 8
+    STAND_IN = 9
 
 
 def checked_seed(seed: int) -> int:

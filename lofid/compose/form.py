@@ -48,7 +48,11 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Song:
-    """What a song decides once. ``tempo_place`` is -1 to 1 within the preset's tempo range."""
+    """What a song decides once.
+
+    ``tempo_place`` is -1 to 1 within the preset's tempo range; with ``breaks`` layers are taken
+    away for a while.
+    """
 
     number: int
     key: Key
@@ -56,6 +60,7 @@ class Song:
     a: Progression
     b: Progression
     stretches: tuple[Stretch, ...]
+    breaks: bool
 
     def loop(self, name: LoopName) -> Progression:
         """The progression of a loop."""
@@ -106,7 +111,8 @@ def compose_song(settings: Settings, seed: int, number: int, previous: Key | Non
     tempo_place = float(rng.uniform(-1, 1))
     a = _choose_loop(settings, key, rng, None)
     b = _choose_loop(settings, key, rng, a)
-    return Song(number, key, tempo_place, a, b, _stretches(settings, a, b))
+    stretches = _stretches(settings, a, b)
+    return Song(number, key, tempo_place, a, b, stretches, settings.form.breaks)
 
 
 def locate(song: Song, bar: int) -> Place:
@@ -198,10 +204,11 @@ def _layers(settings: Settings, seed: int, song: Song, place: Place) -> frozense
     if section in (Section.A, Section.B):
         wanted |= {Part.DRUMS, Part.BASS}
         first = place.stretch_number <= 1 and section is Section.A and place.turn == 0
-        if first and settings.form.intro and place.stretch.passes > 2:
+        has_intro = song.stretches[0].section is Section.INTRO
+        if first and has_intro and place.stretch.passes > 2:
             wanted -= {Part.BASS}
         # One pass in the middle of a section thins out.
-        if settings.form.breaks and place.stretch.passes >= 4:
+        if song.breaks and place.stretch.passes >= 4:
             middle = place.stretch.passes // 2
             rng = generator(seed, Stream.SONG, song.number, attempt=1 + place.stretch_number)
             gone = _pick(rng, [Part.DRUMS, Part.BASS, Part.BASS])

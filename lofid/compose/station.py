@@ -88,7 +88,8 @@ class LoopMemory:
 class SessionState:
     """Everything needed to go on exactly.
 
-    ``index`` counts the station's bars, ``bar`` the song's. States in here are never changed in
+    ``index`` counts the station's bars, ``bar`` the song's: after the last one it equals
+    ``song.bars``, and the next song is chosen when it begins. States in here are never changed in
     place: a step copies what it advances.
     """
 
@@ -179,11 +180,12 @@ class Station:
             state = step.state
 
     def step(self, state: SessionState, settings: Settings) -> Step:
-        """Write the next bar under these settings.
+        """Write the next bar under these settings, which may differ from those of the bar before.
 
         ``state`` stays as it was and may be used again. Raises
         :class:`~lofid.compose.player.ModelFailure` where a model cannot go on from it.
         """
+        state = self._begun(state, settings)
         place = locate(state.song, state.bar)
         plan = plan_bar(settings, state.seed, state.song, place, state.index)
         name = place.stretch.loop
@@ -219,23 +221,28 @@ class Station:
         arranged = arrange(plan, settings.groove, state.seed, loop_place, notes)
         return Step(
             Bar(plan, MappingProxyType(arranged)),
-            self._after(state.keeping(name, memory), settings),
+            replace(state.keeping(name, memory), index=state.index + 1, bar=state.bar + 1),
             findings + drums_findings,
         )
 
-    def _after(self, state: SessionState, settings: Settings) -> SessionState:
-        """The state at the next bar; a new song begins from silence in the players' memory."""
-        if state.bar + 1 < state.song.bars:
-            return replace(state, index=state.index + 1, bar=state.bar + 1)
-        following = compose_song(settings, state.seed, state.song.number + 1, state.song.key)
-        return SessionState(
-            state.seed,
-            state.index + 1,
-            following,
-            0,
-            self._keys.initial_state(),
-            self._drums.initial_state(),
-        )
+    def _begun(self, state: SessionState, settings: Settings) -> SessionState:
+        """The state as the settings' keys let it go on.
+
+        In a key that they no longer hold, the song moves to the nearest one of the same mode; where
+        there is none, or the song is over, the next song begins, from silence in the players'
+        memory.
+        """
+        song, keys_allowed = state.song, settings.music.keys
+        same_mode = [key for key in keys_allowed if key.mode is song.key.mode]
+        if state.bar >= song.bars or not same_mode:
+            song = compose_song(settings, state.seed, song.number + 1, song.key)
+            silence = self._keys.initial_state(), self._drums.initial_state()
+            return SessionState(state.seed, state.index, song, 0, *silence)
+        if song.key in keys_allowed:
+            return state
+        here = song.key.transposition
+        nearest = min(same_mode, key=lambda key: abs(key.transposition - here))
+        return replace(state, song=replace(song, key=nearest))
 
     def _write_keys(
         self, state: SessionState, call: _Call, memory: KeysMemory
