@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import zmq
@@ -93,10 +94,8 @@ class Child:
             assert process.stdin is not None
             if grace:
                 process.stdin.close()
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(grace)
-                except subprocess.TimeoutExpired:
-                    pass
             process.kill()
             process.wait()
             process.stdin.close()

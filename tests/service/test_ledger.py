@@ -1,0 +1,152 @@
+"""The ledger against a stage that locks whatever it legally may, at the worst moments."""
+
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+from lofid.compose.station import SessionState
+from lofid.music.parameters import Settings
+from lofid.music.plan import Bar
+from lofid.service.ledger import BARS_AHEAD, Ledger, Take, Task
+
+# The ledger never looks into states and bars: a state here is the list of what led to it.
+BAR = cast("Bar", "bar")
+
+
+def state_of(path: tuple[Any, ...]) -> SessionState:
+    return cast("SessionState", path)
+
+
+def write(ledger: Ledger, task: Task) -> bool:
+    before = cast("tuple[Any, ...]", task.state if task.state is not None else ("open",))
+    after = (*before, task.settings.music.tempo)
+    return ledger.written(task, state_of(before), BAR, state_of(after))
+
+
+def fill(ledger: Ledger) -> None:
+    while (task := ledger.task()) is not None:
+        assert write(ledger, task)
+
+
+class Stage:
+    """Plays the first cue that follows what it locked last; may not have heard the latest."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.known: tuple[tuple[int, int], ...] = ()
+
+    def hear(self, ledger: Ledger) -> None:
+        self.known = tuple((cue.take, cue.follows) for cue in ledger.cues().cues)
+
+    def lock(self) -> int | None:
+        for take, follows in self.known:
+            if follows == self.last:
+                self.last = take
+                return take
+        return None
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.just(("lock",)),
+        st.just(("fill",)),
+        st.just(("hear",)),
+        st.just(("write late",)),
+        st.tuples(st.just("tempo"), st.integers(60, 100)),
+        st.tuples(st.just("steer"), st.integers(0, 9)),
+        st.tuples(st.just("morph"), st.integers(60, 100), st.integers(1, 6)),
+    ),
+    max_size=60,
+)
+
+
+@given(ACTIONS)
+def test_one_unbroken_line_whatever_happens(actions: list[tuple[Any, ...]]) -> None:
+    ledger, stage = Ledger(Settings()), Stage()
+    locked: list[Take] = []
+    steered = 0
+    late: Task | None = None
+
+    def lock() -> None:
+        if (number := stage.lock()) is not None:
+            locked.append(ledger.locked(number))
+
+    for action in actions:
+        match action:
+            case ("lock",):
+                lock()
+            case ("fill",):
+                fill(ledger)
+            case ("hear",):
+                stage.hear(ledger)
+            case ("write late",):
+                if late is not None:
+                    write(ledger, late)
+                late = ledger.task()
+            case ("tempo", tempo):
+                ledger.change(lambda s, t=tempo: s.with_value("music.tempo", t))  # type: ignore[misc]
+            case ("steer", _):
+                steered += 1
+                mark = f"steer {steered}"
+                ledger.steer(lambda s, _, m=mark: state_of((*cast("Any", s), m)))  # type: ignore[misc]
+            case ("morph", tempo, bars):
+                ledger.morph(ledger.settings.with_value("music.tempo", tempo), bars)
+    # In the end everything that was asked for has happened, once and in order.
+    for _ in range(12):
+        fill(ledger)
+        assert ledger.ahead == BARS_AHEAD
+        stage.hear(ledger)
+        lock()
+    assert ledger.morphing is None
+    assert locked[-1].settings == ledger.settings
+    for before, take in zip(locked, locked[1:], strict=False):
+        assert take.follows == before.number
+        path, came = cast("Any", take.before), cast("Any", before.after)
+        assert path[: len(came)] == came, "a bar goes on from the one that sounded before it"
+    whole = cast("Any", locked[-1].after)
+    assert [x for x in whole if isinstance(x, str)][1:] == [f"steer {n + 1}" for n in range(steered)]
+
+
+def test_a_change_throws_away_what_is_not_locked() -> None:
+    ledger = Ledger(Settings())
+    fill(ledger)
+    ledger.locked(ledger.cues().cues[0].take)
+    fill(ledger)
+    assert ledger.change(lambda s: s.with_value("music.density", 0.9))
+    assert ledger.ahead == 0
+    task = ledger.task()
+    assert task is not None
+    assert task.settings.music.density == 0.9
+    assert task.state is ledger.history[-1].after
+
+
+def test_mix_changes_write_nothing_anew() -> None:
+    ledger = Ledger(Settings())
+    fill(ledger)
+    assert not ledger.change(lambda s: s.with_value("mix.drums", -6))
+    assert ledger.ahead == BARS_AHEAD
+
+
+def test_a_morph_arrives_step_by_step() -> None:
+    ledger = Ledger(Settings().with_value("music.tempo", 70))
+    ledger.morph(ledger.settings.with_value("music.tempo", 90), 4)
+    tempos = []
+    for _ in range(6):
+        fill(ledger)
+        tempos.append(ledger.locked(ledger.cues().cues[0].take).settings.music.tempo)
+    assert tempos == [75, 80, 85, 90, 90, 90]
+    assert ledger.settings.music.tempo == 90
+    assert ledger.morphing is None
+
+
+def test_a_stage_that_died_plays_the_bar_that_was_cut_again() -> None:
+    ledger = Ledger(Settings())
+    fill(ledger)
+    for _ in range(3):
+        fill(ledger)
+        cut = ledger.locked(ledger.cues().cues[0].take)
+    ledger.restart_stage()
+    task = ledger.task()
+    assert task is not None
+    assert task.follows == 0
+    assert task.state is cut.before
