@@ -13,11 +13,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from enum import Enum, StrEnum
+from reprlib import Repr
 from typing import Any, TypeVar
 
 from lofid.errors import LofidError
 from lofid.music.chords import Key
 from lofid.music.notes import Part
+
+# What somebody sent may be of any length; a sentence is not.
+_brief = Repr()
+_brief.maxstring = 80
+_brief.maxlist = 12
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -90,8 +96,9 @@ class Parameter:
         except (TypeError, ValueError, OverflowError, LofidError) as error:
             place = f" ({where})" if where else ""
             detail = f" {error}" if isinstance(error, LofidError) else ""
+            shown = _brief.repr(value)
             raise LofidError(
-                f"{self.path} cannot be {value!r}{place}; it takes {self.allowed}.{detail}"
+                f"{self.path} cannot be {shown}{place}; it takes {self.allowed}.{detail}"
             ) from None
 
     def plain(self, value: object) -> object:
@@ -159,7 +166,8 @@ def number(
 ) -> float:
     """A field that holds a number between minimum and maximum, both included."""
     details = {"minimum": minimum, "maximum": maximum, "unit": unit}
-    return field(default=default, metadata=_row(Kind.NUMBER, description, effect, **details))
+    metadata = _row(Kind.NUMBER, description, effect, **details)
+    return field(default=float(default), metadata=metadata)
 
 
 def integer(
