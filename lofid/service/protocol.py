@@ -33,7 +33,7 @@ from lofid.music.plan import Bar, BarPlan, Section
 VERSION = 1
 """The version spoken here, in every message as ``v``. It changes when old clients would break."""
 
-MOST_BYTES = 65_536
+MOST_BYTES = 16_384
 """Longest request. Answers may be longer."""
 
 LONGEST_ID = 64
@@ -851,8 +851,8 @@ class Envelope(Struct, frozen=True):
 class Answer(Struct, frozen=True, omit_defaults=True):
     """What comes back for a request, with its id."""
 
-    id: str | None
     v: int
+    id: str | None
     ok: bool
     result: msgspec.Raw = msgspec.Raw()
     error: Problem | None = None
@@ -942,9 +942,9 @@ def decode_request(envelope: Envelope, message: bytes) -> Request[Any]:
 def encode_answer(identity: str | None, answer: Result | Refused) -> bytes:
     """The answer to the request with that id."""
     if isinstance(answer, Refused):
-        said = Answer(identity, VERSION, False, error=answer.problem)
+        said = Answer(VERSION, identity, False, error=answer.problem)
     else:
-        said = Answer(identity, VERSION, True, msgspec.Raw(_ENCODER.encode(answer)))
+        said = Answer(VERSION, identity, True, msgspec.Raw(_ENCODER.encode(answer)))
     return _ENCODER.encode(said)
 
 
