@@ -53,6 +53,8 @@ def test_wheel_holds_all_that_playing_needs(wheel: Path) -> None:
         "lofid/models/pocket-keys.safetensors",
         "lofid/models/pocket-drums.safetensors",
         "lofid/sound/data/lofid.sf3",
+        "lofid/systemd/lofid.service",
+        "lofid/systemd/lofid@.service",
         "lofid/sound/data/lofid.sf3.LICENSE.txt",
     } <= names
     top = {name.partition("/")[0] for name in names}

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -50,7 +51,8 @@ class Machine:
         """Run ``lofid`` with the interpreter of these tests."""
         python = str(ENVIRONMENT / "bin" / "python")
         command = ["env", *VARIABLES, *variables, python, "-m", "lofid", *arguments]
-        return self.run("runuser", "-u", user, "--", *command, check=check)
+        as_user = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups")
+        return self.run(*as_user, *command, check=check)
 
     def write(self, path: str, text: str) -> None:
         self.run("sh", "-c", 'mkdir -p "${1%/*}" && printf %s "$2" >"$1"', "sh", path, text)
@@ -107,6 +109,10 @@ def _furnish(root: Path) -> None:
         "etc/os-release": Path("/etc/os-release").read_text(),
         "etc/machine-id": "",
         "etc/nsswitch.conf": "passwd: files systemd\ngroup: files systemd\n",
+        # Users log in nowhere here; what PAM would do for their managers is this.
+        "etc/systemd/system/user@.service.d/plain.conf": (
+            "[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n"
+        ),
         "etc/passwd": "root:x:0:0::/root:/bin/sh\nlistener:x:1000:1000::/home/listener:/bin/sh\n",
         "etc/group": "root:x:0:\naudio:x:29:\nlistener:x:1000:\n",
         str(ENVIRONMENT / "pyvenv.cfg")[1:]: f"home = {HOME / 'python' / 'bin'}\n",
@@ -125,14 +131,19 @@ def _booted(process: "subprocess.Popen[bytes]", as_root: list[str], log: Path) -
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
-        inside = [
-            child.pid
-            for child in psutil.Process(process.pid).children(recursive=True)
-            if child.exe().endswith("/systemd")
-        ]
-        if inside:
-            machine = Machine([*as_root, "nsenter", "-t", str(inside[0]), "-a"])
+        leader = _leader(process.pid)
+        if leader is not None:
+            machine = Machine([*as_root, "nsenter", "-t", str(leader), "-a"])
             state = machine.run("systemctl", "is-system-running", check=False)
             if state.stdout.strip() in ("running", "degraded"):
                 return machine
     pytest.fail(f"the machine did not boot: {log.read_text('utf-8', 'replace')}")
+
+
+def _leader(nspawn: int) -> int | None:
+    """The container's first process; None until it is a systemd."""
+    for child in psutil.Process(nspawn).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.name() == "systemd":
+                return int(child.pid)
+    return None

@@ -123,7 +123,9 @@ def test_it_stops_when_asked(room: Room) -> None:
     room.machine.run("systemctl", "stop", UNIT)  # waits until it has
     status = room.status()
     assert (status["active"], status["result"]) == ("inactive", "success")
-    assert room.machine.run("pgrep", "-c", "-f", "lofid", check=False).stdout.strip() == "0"
+    assert (
+        room.machine.run("pgrep", "-c", "-f", "--", "-m lofid", check=False).stdout.strip() == "0"
+    )
     room.machine.run("systemctl", "start", UNIT)
     assert room.status()["active"] == "active"
 
