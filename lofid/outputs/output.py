@@ -91,6 +91,9 @@ class Output:
     keeps_time = False
     """Whether writing takes as long as the music does."""
 
+    comes_back = True
+    """Whether to open it anew after it failed; not where that would undo what it has made."""
+
     def open(self) -> None:
         """Get ready; called once, before the first write."""
         raise NotImplementedError
@@ -108,6 +111,13 @@ class Output:
     def received(self) -> Sequence[Received]:
         """What has come in since the last call, in order of time; never waits."""
         return ()
+
+    def heard(self) -> tuple[int, float] | None:
+        """A frame, counted from the first one written, and the moment when it is heard.
+
+        The moment is on the monotonic clock, in seconds. Only for outputs that keep time.
+        """
+        return None
 
     def clock(self) -> tuple[int, float] | None:
         """A device's own clock, where it has one: a count of frames and the moment it was read.
