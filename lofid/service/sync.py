@@ -5,12 +5,11 @@ neither ports nor threads, and never asks what time it is.
 """
 
 from collections import deque
+from itertools import pairwise
 
 from lofid.music.notes import BEATS_PER_BAR
+from lofid.outputs.messages import Status
 from lofid.outputs.output import Received
-
-CLOCK, START, CONTINUE, STOP, SONG_POSITION = 0xF8, 0xFA, 0xFB, 0xFC, 0xF2
-"""Status bytes of MIDI 1.0's system messages that keep time."""
 
 TICKS_PER_BEAT = 24
 TICKS_PER_BAR = TICKS_PER_BEAT * BEATS_PER_BAR
@@ -23,8 +22,7 @@ LOST_AFTER = 0.5
 _TICKS_PER_SIXTEENTH = 6
 _LONGEST = TICKS_PER_BAR  # ticks that the tempo is measured over
 _SHORTEST = 12  # fewer do not tell a tempo from jitter
-_NEWEST = 4  # ticks that must not all lie on one side of the line through the others
-_JITTER = 0.002  # seconds by which single ticks may be off
+_LEAST_JITTER = 0.0003  # seconds; below that a change of tempo is not worth less smoothing
 
 
 class ClockFollower:
@@ -45,17 +43,17 @@ class ClockFollower:
     def hear(self, message: Received) -> None:
         """Take a message that has come in; those that do not keep time are passed over."""
         match message.status:
-            case 0xF8:
+            case Status.CLOCK:
                 self._tick(message.moment)
-            case 0xFA:
+            case Status.START:
                 self._position, self._starting = 0, True
-            case 0xFB:
+            case Status.CONTINUE:
                 self._starting = True
-            case 0xFC:
+            case Status.STOP:
                 if self._origin is not None:
                     self._position = self._count - self._origin
                 self._origin, self._starting = None, False
-            case 0xF2 if len(message.data) == 2:
+            case Status.SONG_POSITION:
                 low, high = message.data
                 self._position = (low + 128 * high) * _TICKS_PER_SIXTEENTH
 
@@ -98,18 +96,33 @@ class ClockFollower:
         self._fit()
 
     def _fit(self) -> None:
-        """Draw the line anew, through fewer ticks where the newest show another tempo."""
-        while (count := len(self._moments)) >= 2:
-            moments = self._moments
-            centre, mean = (count - 1) / 2, sum(moments) / count
-            interval = sum((n - centre) * (m - mean) for n, m in enumerate(moments)) / (
-                count * (count * count - 1) / 12
-            )
-            residues = [m - mean - (n - centre) * interval for n, m in enumerate(moments)]
-            self._line = (mean + centre * interval, interval)
-            spread = (sum(r * r for r in residues) / count) ** 0.5
-            bias = abs(sum(residues[-_NEWEST:])) / _NEWEST
-            if count < 2 * _SHORTEST or bias <= max(_JITTER, 2.5 * spread):
+        """Draw the line through the longest run of latest ticks that lie evenly beside one."""
+        moments = list(self._moments)
+        while True:
+            self._line, even = _fitted(moments)
+            if even or len(moments) < 2 * _SHORTEST:
                 return
-            for _ in range(count // 2):
-                moments.popleft()
+            del moments[: len(moments) // 2]
+
+
+def _fitted(moments: list[float]) -> tuple[tuple[float, float], bool]:
+    """The line (last moment, interval) by least squares, and whether one tempo explains them all.
+
+    Where the tempo has changed on the way, the ticks of some quarter lie to one side of the line,
+    further than their jitter explains. The jitter is taken from the second differences, on which
+    tempo has no bearing.
+    """
+    count = len(moments)
+    if count < 3:
+        return (moments[-1], moments[-1] - moments[0]), True
+    centre, mean = (count - 1) / 2, sum(moments) / count
+    slope = sum((n - centre) * (m - mean) for n, m in enumerate(moments))
+    interval = slope / (count * (count * count - 1) / 12)
+    residues = [m - mean - (n - centre) * interval for n, m in enumerate(moments)]
+    steps = [after - before for before, after in pairwise(residues)]
+    bends = sum((after - before) ** 2 for before, after in pairwise(steps))
+    jitter = (bends / (6 * (count - 2))) ** 0.5
+    quarter = count // 4
+    sides = (abs(sum(residues[n : n + quarter])) for n in range(0, 4 * quarter, quarter or 1))
+    limit = max(_LEAST_JITTER * quarter, 3.5 * jitter * quarter**0.5)
+    return (mean + centre * interval, interval), max(sides, default=0.0) <= limit
