@@ -14,8 +14,10 @@ from lofid.outputs.output import (
     Output,
     OutputKind,
     Received,
+    free_spec,
     open_output,
     parse,
+    split_spec,
 )
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "Output",
     "OutputKind",
     "Received",
+    "free_spec",
     "open_output",
     "parse",
+    "split_spec",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofid.errors import LofidError
+from lofid.files import user_path
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import BarPlan
@@ -168,19 +169,41 @@ KINDS: Mapping[str, OutputKind] = MappingProxyType(
 """Every kind by its name. Modules are imported when they are used: each may need a library."""
 
 
-def parse(text: str) -> Output:
-    """The output that ``KIND[:ARGUMENT]`` names, not yet open.
-
-    Raises :class:`LofidError` for an unknown kind, or an argument that the kind does not take.
-    """
+def split_spec(text: str) -> tuple[OutputKind, str | None]:
+    """Kind and argument of ``KIND[:ARGUMENT]``; raises :class:`LofidError` for an unknown kind."""
     name, colon, argument = text.partition(":")
     if name not in KINDS:
         near = get_close_matches(name, KINDS, n=1)
         guess = f"did you mean {near[0]}? Outputs" if near else "outputs"
         syntaxes = ", ".join(kind.syntax for kind in KINDS.values())
         raise LofidError(f"There is no output '{text}'; {guess} are {syntaxes}.")
-    module: _Module = import_module(f"lofid.outputs.{KINDS[name].module}")
-    return module.make(argument if colon else None)
+    return KINDS[name], argument if colon else None
+
+
+def free_spec(text: str) -> str:
+    """The spec, its file numbered where there is one of that name: nothing is written over.
+
+    Raises :class:`LofidError` for an unknown kind.
+    """
+    kind, argument = split_spec(text)
+    if kind is not KINDS["file"] or not argument:
+        return text
+    path = wanted = user_path(argument)
+    number = 1
+    while path.exists():
+        number += 1
+        path = wanted.with_stem(f"{wanted.stem}-{number}")
+    return text if path == wanted else f"file:{path}"
+
+
+def parse(text: str) -> Output:
+    """The output that ``KIND[:ARGUMENT]`` names, not yet open.
+
+    Raises :class:`LofidError` for an unknown kind, or an argument that the kind does not take.
+    """
+    kind, argument = split_spec(text)
+    module: _Module = import_module(f"lofid.outputs.{kind.module}")
+    return module.make(argument)
 
 
 def open_output(text: str) -> Output:
