@@ -31,6 +31,12 @@ class State:
             np.zeros((config.layers, config.heads, HEAD_SIZE, HEAD_SIZE), np.float32),
         )
 
+    def cleared(self) -> "State":
+        """The state before the first token, for the same model."""
+        return State(
+            np.zeros_like(self.att_shift), np.zeros_like(self.ffn_shift), np.zeros_like(self.wkv)
+        )
+
     def copy(self) -> "State":
         """An independent copy."""
         return State(self.att_shift.copy(), self.ffn_shift.copy(), self.wkv.copy())

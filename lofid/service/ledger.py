@@ -29,8 +29,8 @@ Steer = Callable[[SessionState, Settings], SessionState]
 class Take:
     """A written bar in its place in the line; ``settings`` are those it was written with.
 
-    ``steers`` are the changes that it is the first to carry; ``step`` counts the bars of a morph,
-    this one included, and is 0 outside of one.
+    ``seconds`` is how long writing it took; ``steers`` are the changes that it is the first to
+    carry; ``step`` counts the bars of a morph, this one included, and is 0 outside of one.
     """
 
     number: int
@@ -39,6 +39,7 @@ class Take:
     bar: Bar
     after: SessionState
     settings: Settings
+    seconds: float
     steers: tuple[Steer, ...] = ()
     step: int = 0
 
@@ -71,14 +72,14 @@ class Morph:
 class Ledger:
     """The line of takes of one session.
 
-    ``state`` is where the session goes on from; None opens a new one.
+    A new session is opened, unless :meth:`begin` says from where to go on.
     """
 
-    def __init__(self, settings: Settings, state: SessionState | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tip: Take | None = None
         self.history: deque[Take] = deque(maxlen=KEPT)
-        self._start = state
+        self._start: SessionState | None = None
         self._line: list[Take] = []
         self._sent: dict[int, Take] = {}
         self._pending: list[Steer] = []
@@ -86,6 +87,10 @@ class Ledger:
         self._morph_done = 0
         self._version = 0
         self._count = 0
+
+    def begin(self, state: SessionState) -> None:
+        """Go on from a state; before anything is written."""
+        self._start = state
 
     # -- changes ------------------------------------------------------------------------------
 
@@ -152,14 +157,24 @@ class Ledger:
                 state = steer(state, settings)
         return Task(self._version, last.number if last else 0, state, settings, steers, step)
 
-    def written(self, task: Task, before: SessionState, bar: Bar, after: SessionState) -> bool:
+    def written(
+        self, task: Task, before: SessionState, bar: Bar, after: SessionState, seconds: float
+    ) -> bool:
         """Put what was written for a task into the line; False where it is no longer wanted."""
         last = self._line[-1] if self._line else self.tip
         if task.version != self._version or task.follows != (last.number if last else 0):
             return False
         self._count += 1
         take = Take(
-            self._count, task.follows, before, bar, after, task.settings, task.steers, task.step
+            number=self._count,
+            follows=task.follows,
+            before=before,
+            bar=bar,
+            after=after,
+            settings=task.settings,
+            seconds=seconds,
+            steers=task.steers,
+            step=task.step,
         )
         self._line.append(take)
         self._sent[take.number] = take
@@ -204,6 +219,10 @@ class Ledger:
                 self._morph = None
         self._sent = self._descendants(take)
         return take
+
+    def played(self, number: int) -> Take | None:
+        """A take that was locked not long ago; None for 0, the stand-in."""
+        return next((take for take in reversed(self.history) if take.number == number), None)
 
     def _descendants(self, take: Take) -> dict[int, Take]:
         """What the stage may yet lock after a take, replaced or not: cues travel, too."""

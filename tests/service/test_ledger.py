@@ -20,7 +20,7 @@ def state_of(path: tuple[Any, ...]) -> SessionState:
 def write(ledger: Ledger, task: Task) -> bool:
     before = cast("tuple[Any, ...]", task.state if task.state is not None else ("open",))
     after = (*before, task.settings.music.tempo)
-    return ledger.written(task, state_of(before), BAR, state_of(after))
+    return ledger.written(task, state_of(before), BAR, state_of(after), 0.01)
 
 
 def fill(ledger: Ledger) -> None:

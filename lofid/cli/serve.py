@@ -1,0 +1,122 @@
+"""``lofid serve``: the daemon."""
+
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lofid.cli._station import (
+    DEFAULT_PRESET,
+    DrumsModelOption,
+    KeysModelOption,
+    PresetOption,
+    SeedOption,
+    chosen_seed,
+)
+from lofid.cli._terminal import ERR
+from lofid.errors import LofidError
+from lofid.outputs import KINDS
+
+if TYPE_CHECKING:
+    from lofid.service.server import Tcp
+
+_KINDS = "; ".join(f"{kind.syntax}: {kind.description}" for kind in KINDS.values())
+
+
+def serve(
+    session: Annotated[
+        str, typer.Option("--session", help="A name of your own, to run several.")
+    ] = "main",
+    preset: PresetOption = DEFAULT_PRESET,
+    seed: SeedOption = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", help=f"Where to; repeatable; default: device. {_KINDS}."),
+    ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin anew, and forget where the session stood.")
+    ] = False,
+    tcp: Annotated[
+        str | None,
+        typer.Option(
+            "--tcp",
+            metavar="HOST:PORT",
+            help="Also listen there, to clients with keys: see `lofid keys`.",
+        ),
+    ] = None,
+    virtual: Annotated[
+        bool,
+        typer.Option("--virtual-clock", help="Play as fast as the machine can, for tests."),
+    ] = False,
+    keys_model: KeysModelOption = None,
+    drums_model: DrumsModelOption = None,
+) -> None:
+    """Play as a daemon: several outputs at once, steered while it plays, taken up after a crash.
+
+    The session goes on where it stood, with the settings and outputs that it had; --preset, --seed
+    and --output say how a new one begins.
+
+    [dim]Examples:[/dim]
+
+    lofid serve
+
+    lofid serve --session stream --preset rain --output device --output midi
+
+    lofid ctl set music.tempo 72      (from another terminal)
+    """
+    from lofid.compose.preset import load_preset
+    from lofid.service.answers import Answers
+    from lofid.service.desk import Beginning, Desk
+    from lofid.service.notify import Notifier
+    from lofid.service.places import Places
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    notifier = Notifier.taken_from(os.environ)
+    places = Places.of(session)
+    beginning = Beginning(
+        preset=load_preset(preset), seed=chosen_seed(seed), outputs=tuple(output or ["device"])
+    )
+    models = {"keys": keys_model, "drums": drums_model}
+    desk = Desk(
+        places,
+        beginning,
+        notifier,
+        tcp=_tcp(tcp),
+        new=new,
+        virtual=virtual,
+        models={player: path for player, path in models.items() if path is not None},
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: desk.leave())
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop: a process has ended
+    signal.set_wakeup_fd(desk.wake_fd, warn_on_full_buffer=False)
+    ERR.print(
+        f"Playing session '{session}'. Steer it with `lofid ctl`, watch it with `lofid watch`; "
+        "Ctrl-C ends, and keeps it.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    desk.run(Answers(desk).answer)
+
+
+def _tcp(address: str | None) -> "Tcp | None":
+    """Where to listen for clients from elsewhere, of ``HOST:PORT``."""
+    from lofid.service.server import Tcp
+
+    if address is None:
+        return None
+    host, colon, port = address.rpartition(":")
+    if (
+        not colon
+        or not host
+        or not port.isascii()
+        or not port.isdigit()
+        or not 0 < int(port) < 65535
+    ):
+        raise LofidError(
+            f"The address '{address}' is none; write HOST:PORT, such as 127.0.0.1:7770."
+        )
+    return Tcp(host.strip("[]"), int(port))

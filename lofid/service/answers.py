@@ -1,0 +1,471 @@
+"""What the daemon does for each request: one method each, named after it.
+
+Checks that need the session are made here; what a message may hold at all is the protocol's
+business, and was checked before. Nothing here waits: what takes the disk answers later.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from datetime import datetime
+from functools import partial, singledispatchmethod
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lofid.compose.form import locate
+from lofid.compose.preset import Preset, all_presets, load_preset, save_preset
+from lofid.compose.session import Moment, check_models
+from lofid.compose.station import SessionState
+from lofid.compose.steering import another_turn, next_section, next_song, opening
+from lofid.errors import LofidError
+from lofid.files import user_path
+from lofid.music.parameters import (
+    PARAMETERS,
+    Control,
+    Effect,
+    Parameter,
+    Settings,
+    find_parameter,
+)
+from lofid.outputs import free_spec
+from lofid.service import links, protocol
+from lofid.service.branching import Fork
+from lofid.service.desk import RECORDING, Desk
+from lofid.service.ledger import Steer
+from lofid.service.protocol import Heard, Refused, Request, Result, State
+from lofid.service.server import Deferred
+from lofid.service.store import Entry, Shelf
+
+_T = TypeVar("_T")
+
+
+class Answers:
+    """Answers requests with what a desk has and does."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._shelf = Shelf(desk.places.snapshots)
+        self._turns = 0
+
+    @singledispatchmethod
+    def answer(self, request: Request[Any]) -> Result | Deferred:
+        """Do what is asked for; raises LofidError where that cannot be."""
+        raise NotImplementedError(type(request).__name__)
+
+    # -- telling ------------------------------------------------------------------------------
+
+    @answer.register
+    def _status(self, _: protocol.GetStatus) -> Result:
+        return self._desk.status()
+
+    @answer.register
+    def _parameters(self, _: protocol.GetParameters) -> Result:
+        return protocol.Parameters.of(self._settings)
+
+    @answer.register
+    def _get(self, request: protocol.Get) -> Result:
+        return protocol.ParameterInfo.of(_known(request.path), self._settings)
+
+    @answer.register
+    def _outputs(self, _: protocol.ListOutputs) -> Result:
+        return protocol.Outputs(self._desk.output_infos())
+
+    @answer.register
+    def _presets(self, _: protocol.ListPresets) -> Result:
+        return protocol.Presets(
+            [
+                protocol.PresetInfo(entry.name, entry.description, entry.own)
+                for entry in all_presets(self._desk.places.presets)
+            ]
+        )
+
+    # -- parameters and presets ---------------------------------------------------------------
+
+    @answer.register
+    def _set(self, request: protocol.Set) -> Result:
+        return self._changed(request.values)
+
+    @answer.register
+    def _volume(self, request: protocol.Volume) -> Result:
+        return self._changed({f"mix.{request.part}": request.level})
+
+    @answer.register
+    def _preset_load(self, request: protocol.PresetLoad) -> Result:
+        before = self._settings
+        preset = self._preset(request.name)
+        self._desk.preset = preset
+        self._desk.ledger.switch(preset.settings)
+        values = {
+            path: row.plain(preset.settings.value(path))
+            for path, row in PARAMETERS.items()
+            if preset.settings.value(path) != before.value(path)
+        }
+        self._desk.tell({"preset": preset.name, **values})
+        return protocol.Changed(Effect.MUSICAL, self._desk.next_index, values)
+
+    @answer.register
+    def _preset_save(self, request: protocol.PresetSave) -> Result | Deferred:
+        settings, folder = self._settings, self._desk.places.presets
+
+        def saved(path: Path) -> Result:
+            self._desk.preset = Preset(request.name, request.description, settings)
+            self._desk.tell({"preset": request.name})
+            return protocol.Saved(request.name, str(path))
+
+        return self._on_disk(
+            lambda: save_preset(folder, request.name, request.description, settings), saved
+        )
+
+    @answer.register
+    def _preset_morph(self, request: protocol.PresetMorph) -> Result:
+        preset = self._preset(request.name)
+        self._desk.ledger.morph(preset.settings, request.bars)
+        self._desk.morph_to = preset.name
+        self._desk.tell({"morph": {"preset": preset.name, "bar": 0, "bars": request.bars}})
+        return self._at_next_line()
+
+    @answer.register
+    def _midi_learn(self, request: protocol.MidiLearn) -> Result:
+        Control.parse(f"0 {_known(request.path).path}")  # raises for what no controller can set
+        self._desk.learning = request.path
+        self._desk.tell({"learning": request.path})
+        return protocol.Done()
+
+    @answer.register
+    def _midi_forget(self, request: protocol.MidiForget) -> Result:
+        path = _known(request.path).path
+        if self._desk.learning == path:
+            self._desk.learning = None
+            self._desk.tell({"learning": None})
+        others = [one.symbol for one in self._settings.midi.controls if one.path != path]
+        self._desk.set({"midi.controls": others})
+        return protocol.Done()
+
+    # -- who plays, and whether ---------------------------------------------------------------
+
+    @answer.register
+    def _play(self, _: protocol.Play) -> Result:
+        return self._held(State.PLAYING)
+
+    @answer.register
+    def _pause(self, _: protocol.Pause) -> Result:
+        return self._held(State.PAUSED)
+
+    @answer.register
+    def _stop(self, _: protocol.Stop) -> Result:
+        return self._held(State.STOPPED)
+
+    @answer.register
+    def _mute(self, request: protocol.Mute) -> Result:
+        change = self._desk.muted.union if request.on else self._desk.muted.difference
+        self._desk.muted = change({request.part})
+        self._desk.mix()
+        self._desk.tell({"muted": sorted(self._desk.muted)})
+        return Heard(Effect.MIX)
+
+    @answer.register
+    def _solo(self, request: protocol.Solo) -> Result:
+        change = self._desk.solo.union if request.on else self._desk.solo.difference
+        self._desk.solo = change({request.part})
+        self._desk.mix()
+        self._desk.tell({"solo": sorted(self._desk.solo)})
+        return Heard(Effect.MIX)
+
+    @answer.register
+    def _panic(self, _: protocol.Panic) -> Result:
+        self._desk.stage.send(links.Panic())
+        return protocol.Done()
+
+    @answer.register
+    def _shutdown(self, _: protocol.Shutdown) -> Result:
+        self._desk.leave()
+        return protocol.Done()
+
+    # -- the course of the music --------------------------------------------------------------
+
+    @answer.register
+    def _next(self, request: protocol.Next) -> Result:
+        change = next_song if request.target is protocol.Target.SONG else next_section
+        return self._steered(lambda state, _: change(state))
+
+    @answer.register
+    def _seed(self, request: protocol.Seed) -> Result:
+        self._desk.seed = request.value
+        self._desk.tell({"seed": request.value})
+        seed = request.value
+        return self._steered(lambda state, settings: opening(settings, seed, state), index=0)
+
+    @answer.register
+    def _rewind(self, request: protocol.Rewind) -> Result:
+        history = self._desk.ledger.history
+        if not history:
+            raise Refused("Nothing has been played yet that could be taken back; try again soon.")
+        if request.bars > len(history):
+            raise Refused(
+                f"Only the last {len(history)} bars can be taken back; ask for fewer.",
+                protocol.ErrorKind.FIELD,
+                field="bars",
+                allowed=f"a whole number from 1 to {len(history)}",
+            )
+        self._turns += 1
+        begin, turn = history[-request.bars].before, self._turns
+        return self._steered(lambda _state, _: another_turn(begin, turn), index=begin.index)
+
+    @answer.register
+    def _branch(self, request: protocol.BranchPrepare) -> Result:
+        tip = self._desk.ledger.tip
+        if tip is None:
+            raise Refused("Nothing has been played yet that could branch; try again soon.")
+        if self._desk.fork is not None:
+            self._desk.fork.drop()
+        self._desk.fork = Fork(self._desk.ledger, tip.after, request.count)
+        return self._told_branches(self._desk.fork.info())
+
+    @answer.register
+    def _branch_listen(self, request: protocol.BranchListen) -> Result:
+        fork = self._fork()
+        fork.listen(request.number)
+        return self._told_branches(Heard(Effect.MUSICAL, fork.index))
+
+    @answer.register
+    def _branch_adopt(self, request: protocol.BranchAdopt) -> Result:
+        fork = self._fork()
+        fork.adopt(request.number)
+        self._desk.fork = None
+        return self._told_branches(Heard(Effect.MUSICAL, fork.index))
+
+    @answer.register
+    def _branch_drop(self, _: protocol.BranchDrop) -> Result:
+        fork = self._fork()
+        fork.drop()
+        self._desk.fork = None
+        return self._told_branches(self._at_next_line())
+
+    # -- kept moments -------------------------------------------------------------------------
+
+    @answer.register
+    def _snapshot_save(self, request: protocol.SnapshotSave) -> Result | Deferred:
+        tip = self._desk.ledger.tip
+        if tip is None:
+            raise Refused("Nothing has been played yet that could be kept; try again soon.")
+        return self._kept(request.name, tip.after)
+
+    @answer.register
+    def _like(self, request: protocol.Like) -> Result | Deferred:
+        sounding = self._desk.view.take
+        if sounding is None:
+            raise Refused("Nothing has been played yet that could be liked; try again soon.")
+        # The loop that sounds began some bars ago, if that is not forgotten yet.
+        history = list(self._desk.ledger.history)
+        begin = sounding.before
+        while history and begin.index > 0:
+            take = history.pop()
+            if take.number > sounding.number:
+                continue
+            if take.before.song.number != begin.song.number:
+                break
+            begin = take.before
+            if locate(begin.song, begin.bar).slot == 0:
+                break
+        return self._kept(request.name, begin)
+
+    @answer.register
+    def _snapshot_list(self, _: protocol.SnapshotList) -> Result | Deferred:
+        return self._on_disk(
+            self._shelf.entries,
+            lambda entries: protocol.Snapshots([self._described(entry) for entry in entries]),
+        )
+
+    @answer.register
+    def _snapshot_remove(self, request: protocol.SnapshotRemove) -> Result | Deferred:
+        return self._on_disk(lambda: self._shelf.remove(request.name), lambda _: protocol.Done())
+
+    @answer.register
+    def _snapshot_load(self, request: protocol.SnapshotLoad) -> Result | Deferred:
+        engine = self._desk.view.writer_ready
+        if engine is None:
+            raise Refused("The models are not loaded yet; try again in a moment.")
+
+        def load() -> Moment:
+            moment = self._shelf.load(request.name)
+            check_models(moment, engine.models, engine.vocabularies, request.name)
+            return moment
+
+        def loaded(moment: Moment) -> Result:
+            state = moment.state
+            self._desk.preset = Preset(moment.preset, "", moment.settings)
+            self._desk.seed = state.seed
+            self._desk.ledger.switch(moment.settings, lambda _state, _: state)
+            self._desk.tell({"preset": moment.preset, "seed": state.seed})
+            return Heard(Effect.MUSICAL, state.index)
+
+        return self._on_disk(load, loaded)
+
+    # -- outputs ------------------------------------------------------------------------------
+
+    @answer.register
+    def _output_add(self, request: protocol.OutputAdd) -> Result | Deferred:
+        spec = free_spec(request.spec)
+        name = request.name or self._desk.free_name(spec)
+        if name in self._desk.outputs:
+            raise Refused(
+                f"There is an output '{name}' already; remove it first, or give another name.",
+                field="name",
+            )
+        return self._opened(name, spec)
+
+    @answer.register
+    def _output_remove(self, request: protocol.OutputRemove) -> Result:
+        if request.name not in self._desk.outputs:
+            raise Refused.unknown("output", request.name, list(self._desk.outputs))
+        self._desk.remove_output(request.name)
+        return protocol.Done()
+
+    @answer.register
+    def _record_start(self, request: protocol.RecordStart) -> Result | Deferred:
+        if self._desk.recording is not None:
+            raise Refused(
+                f"'{self._desk.recording.audio}' is being recorded already; stop that first: "
+                "record stop."
+            )
+        name = request.name or f"{datetime.now():%Y-%m-%d-%H%M%S}"
+        path = user_path(name) if "/" in name else self._desk.places.state / "recordings" / name
+        if "/" not in name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        audio = free_spec(f"file:{path}.{request.format}")
+        midi = free_spec(f"file:{path}.mid")
+        recording = protocol.Recording(path.name, _path(audio), _path(midi))
+        answer = Deferred()
+
+        def opened(told: links.OutputState) -> None:
+            if told.state == "closed":
+                self._desk.remove_output(f"{RECORDING}-midi")
+                answer.answer(Refused(told.reason))
+            else:
+                self._desk.recording = recording
+                self._desk.recording_since = time.monotonic()
+                self._desk.tell({"recording": recording})
+                answer.answer(recording)
+
+        self._desk.waiting[RECORDING] = opened
+        self._desk.add_output(RECORDING, audio)
+        self._desk.add_output(f"{RECORDING}-midi", midi)
+        return answer
+
+    @answer.register
+    def _record_stop(self, _: protocol.RecordStop) -> Result | Deferred:
+        recording = self._desk.status().recording
+        if recording is None:
+            raise Refused("Nothing is being recorded; begin with record start.")
+        answer = Deferred()
+
+        def closed(told: links.OutputState) -> None:
+            answer.answer(Refused(told.reason) if told.reason else recording)
+
+        self._desk.waiting[RECORDING] = closed
+        for name in (RECORDING, f"{RECORDING}-midi"):
+            self._desk.remove_output(name)
+        return answer
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    @property
+    def _settings(self) -> Settings:
+        return self._desk.ledger.settings
+
+    def _preset(self, name: str) -> Preset:
+        return load_preset(name, self._desk.places.presets)
+
+    def _changed(self, values: Mapping[str, object]) -> Result:
+        self._desk.set(values)
+        effects = {find_parameter(path).effect for path in values}
+        # The one that is heard last speaks for all.
+        effect = next(one for one in (Effect.SONG, Effect.MUSICAL, Effect.MIX) if one in effects)
+        plain = {path: find_parameter(path).plain(self._settings.value(path)) for path in values}
+        return protocol.Changed(
+            effect, self._desk.next_index if effect is Effect.MUSICAL else None, plain
+        )
+
+    def _held(self, state: State) -> Result:
+        self._desk.hold(state)
+        return protocol.Playing(state)
+
+    def _steered(self, change: Steer, index: int | None = None) -> Result:
+        self._desk.ledger.steer(change)
+        return Heard(Effect.MUSICAL, self._desk.next_index if index is None else index)
+
+    def _at_next_line(self) -> Result:
+        return Heard(Effect.MUSICAL, self._desk.next_index)
+
+    def _fork(self) -> Fork:
+        if self._desk.fork is None:
+            raise Refused("There are no branches; prepare some first: branch 3.")
+        return self._desk.fork
+
+    def _told_branches(self, result: Result) -> Result:
+        fork = self._desk.fork
+        self._desk.tell({"branches": fork.info() if fork else None})
+        return result
+
+    def _kept(self, name: str | None, state: SessionState) -> Deferred:
+        moment = self._desk.moment(state)
+        return self._on_disk(lambda: self._shelf.save(name, moment), self._described)
+
+    def _described(self, entry: Entry) -> protocol.Snapshot:
+        label, engine = entry.label, self._desk.view.writer_ready
+        if label is None:
+            return protocol.Snapshot(entry.name, str(entry.path), 0, 0.0, reason=entry.reason)
+        reason = ""
+        if engine is not None:
+            try:
+                check_models(label, engine.models, engine.vocabularies, entry.name)
+            except LofidError as error:
+                reason = str(error)
+        return protocol.Snapshot(
+            entry.name,
+            str(entry.path),
+            label.bar,
+            label.created.timestamp(),
+            label.preset,
+            reason,
+        )
+
+    def _opened(self, name: str, spec: str) -> Deferred:
+        """Open an output, and answer when it plays, or waits to be tried again, or cannot."""
+        answer = Deferred()
+
+        def told(state: links.OutputState) -> None:
+            refused = state.state == "closed"
+            answer.answer(Refused(state.reason) if refused else self._desk.view.output(name, spec))
+
+        self._desk.waiting[name] = told
+        self._desk.add_output(name, spec)
+        return answer
+
+    def _on_disk(self, work: Callable[[], _T], answered: Callable[[_T], Result]) -> Deferred:
+        """Do something that may wait for the disk, then answer from the desk's own thread."""
+        answer = Deferred()
+
+        def settle(future: Future[_T]) -> None:
+            try:
+                answer.answer(answered(future.result()))
+            except LofidError as error:
+                answer.answer(error)
+
+        future = self._desk.store.submit(work)
+        future.add_done_callback(lambda done: self._desk.soon(partial(settle, done)))
+        return answer
+
+
+def _known(path: str) -> Parameter:
+    """A parameter by its path; refused as the protocol refuses where there is none."""
+    try:
+        return find_parameter(path)
+    except LofidError as error:
+        raise Refused(
+            str(error), protocol.ErrorKind.UNKNOWN, field="path", hint=str(error)
+        ) from None
+
+
+def _path(spec: str) -> str:
+    return spec.partition(":")[2]

@@ -1,0 +1,601 @@
+"""The desk: the daemon's main process, which holds the session and nothing that may block.
+
+One thread, one poller. Requests change the ledger; the ledger says what the writer has to write
+next; what it wrote becomes cues for the stage; the stage tells what was heard, and what was heard
+goes into the store. A process that dies, hangs or gives rubbish is started again from the last
+good state. Must not import numba, pedalboard or FluidSynth: it lives beside them, not with them.
+"""
+
+import heapq
+import itertools
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from lofid import __version__
+from lofid.compose.preset import Preset
+from lofid.compose.session import Moment, interned
+from lofid.compose.station import SessionState
+from lofid.compose.steering import another_turn, next_song
+from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
+from lofid.music.parameters import PARAMETERS, Control, Settings, find_parameter
+from lofid.outputs import free_spec
+from lofid.service import links
+from lofid.service.branching import Fork
+from lofid.service.children import Child
+from lofid.service.ledger import Ledger, Task
+from lofid.service.notify import Notifier
+from lofid.service.places import Places
+from lofid.service.protocol import (
+    BarEvent,
+    BarInfo,
+    Event,
+    Health,
+    LevelsEvent,
+    Limits,
+    MorphInfo,
+    NotesEvent,
+    OutputInfo,
+    Recording,
+    State,
+    StateEvent,
+    Status,
+    WarningEvent,
+    with_values,
+)
+from lofid.service.server import Handler, Server, Tcp
+from lofid.service.store import Recovered, Situation, Store, digest
+from lofid.service.view import View, chord_events, finite
+
+_LOG = logging.getLogger(__name__)
+
+RECORDING = "recording"
+"""Name of the output that a recording is; its MIDI file is one more."""
+
+SILENT = -60.0
+"""LUFS; a bar softer than that has not sounded, whatever the processes say."""
+
+HANGS_AFTER = 3.0
+"""Seconds without an answer after which a writer counts as hung; ten times its slowest bar where
+that is more."""
+
+REQUESTS_A_TURN = 20
+"""Requests that are answered between two looks at the music."""
+
+_TURN = 0.25  # seconds between two looks at what sends no message
+_SLOWEST_START = 180.0  # seconds; the engine compiles itself on the first start of all
+_LEAVING = 15.0  # seconds that outputs get to finish their files
+_LONGEST_BACK_OFF = 10.0
+_GIVE_UP_PLACE, _GIVE_UP_SONG = 2, 4  # failures in a row after which the course is changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What a session begins with where nothing of it was kept."""
+
+    preset: Preset
+    seed: int
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A bar that the writer was asked for, and who waits for it."""
+
+    number: int
+    sent: float
+    done: Callable[[links.Written], None]
+
+
+class Desk:
+    """The session and the processes that play it.
+
+    Making it takes hold of the session and reads what was kept of it; :meth:`run` plays until
+    :meth:`leave`. Raises :class:`~lofid.errors.LofidError` where the session is held by another
+    daemon or its folders cannot be used. One thread.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        beginning: Beginning,
+        notifier: Notifier,
+        *,
+        tcp: Tcp | None = None,
+        new: bool = False,
+        virtual: bool = False,
+        models: Mapping[str, Path] = {},
+    ) -> None:
+        self.places = places
+        self.began = time.monotonic()
+        self._notifier = notifier
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.server = Server(self._context, places, tcp)
+        self.view = View()
+        self.preset = beginning.preset
+        self.seed = beginning.seed
+        self.state = State.PLAYING
+        self.muted: frozenset[Part] = frozenset()
+        self.solo: frozenset[Part] = frozenset()
+        self.outputs: dict[str, str] = {}
+        self.recording: Recording | None = None
+        self.recording_since = 0.0
+        self.learning: str | None = None
+        self.morph_to = ""
+        self.fork: Fork | None = None
+        self.waiting: dict[str, Callable[[links.OutputState], None]] = {}
+        """Who waits until it is known whether the output of that name plays."""
+        self.ledger = Ledger(beginning.preset.settings)
+        self.store = Store(places.state)
+        self._job: _Job | None = None
+        self._jobs = itertools.count(1)
+        self._failures = 0
+        self._retry_at = {"writer": 0.0, "stage": 0.0}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._leaving = False
+        self._soon: deque[Callable[[], None]] = deque()
+        self._wake = socket.socketpair()
+        for end in self._wake:
+            end.setblocking(False)
+        self._replay: deque[str] = deque()
+        self._moment: Moment | None = None
+        self._take_up(beginning, None if new else self.store.recover())
+        arguments = [f"--{name}-model={path}" for name, path in models.items()]
+        self.writer = Child(
+            "writer", "lofid.service.writer", arguments, places.runtime, self._context
+        )
+        self.stage = Child(
+            "stage",
+            "lofid.service.stage",
+            ["--virtual"] if virtual else [],
+            places.runtime,
+            self._context,
+        )
+
+    def _take_up(self, beginning: Beginning, recovered: Recovered | None) -> None:
+        """Go on where the session stood; or begin it."""
+        specs = list(beginning.outputs)
+        if recovered is not None:
+            situation = recovered.situation
+            self.ledger = Ledger(situation.settings)
+            self.preset = Preset(situation.preset, "", situation.settings)
+            self.muted = situation.muted
+            self.state = State.PAUSED if situation.paused else State.PLAYING
+            self._moment, self._replay = recovered.moment, deque(recovered.digests)
+            kept = situation.outputs.values()
+            specs = [*kept, *(spec for spec in specs if spec not in kept)]
+        for spec in specs:
+            self.outputs[self.free_name(spec)] = free_spec(spec)
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def run(self, answer: Handler) -> None:
+        """Play until :meth:`leave`, and answer requests."""
+        try:
+            while not self._leaving:
+                self._turn(answer)
+            self._notifier.stopping()
+            self._end_stage()
+        finally:
+            self.writer.end(grace=0)
+            self.stage.end(grace=0)
+            self.store.close()
+            self.server.close()
+            self._context.destroy(linger=500)
+            for end in self._wake:
+                end.close()
+
+    def leave(self) -> None:
+        """End after this turn of the loop; a signal handler may call it."""
+        self._leaving = True
+
+    @property
+    def wake_fd(self) -> int:
+        """Whatever is written here, one byte or more, wakes the loop; never blocks."""
+        return self._wake[1].fileno()
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Do something in the desk's thread; any thread may ask for it."""
+        self._soon.append(action)
+        with suppress(BlockingIOError):  # a full pipe wakes as well
+            self._wake[1].send(b".")
+
+    def at(self, moment: float, action: Callable[[], None]) -> None:
+        """Do something at a moment of the monotonic clock."""
+        heapq.heappush(self._timers, (moment, next(self._jobs), action))
+
+    def _turn(self, answer: Handler) -> None:
+        now = time.monotonic()
+        self._keep_processes(now)
+        self._give_work(now)
+        wait = min(_TURN, self._timers[0][0] - now) if self._timers else _TURN
+        inputs: list[Any] = [*self.server.sockets, self._wake[0].fileno()]
+        inputs += [child.link.socket for child in (self.writer, self.stage) if child.link]
+        zmq.zmq_poll([(one, zmq.POLLIN) for one in inputs], max(0, round(wait * 1000)))
+        # The music first: requests are answered in between, a handful at a time.
+        for child, hear in ((self.stage, self._hear_stage), (self.writer, self._hear_writer)):
+            while child.link is not None and (message := child.link.receive()) is not None:
+                hear(message)
+        with suppress(BlockingIOError):
+            self._wake[0].recv(4096)
+        while self._soon:
+            self._soon.popleft()()
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+        for warning in self.store.warnings():
+            self.warn(warning)
+        self.server.serve(answer, REQUESTS_A_TURN)
+
+    # -- processes ----------------------------------------------------------------------------
+
+    def _keep_processes(self, now: float) -> None:
+        """Start what does not run, and start anew what hangs."""
+        if not self.writer.running:
+            self._start(self.writer, now, "The process that writes the music has ended")
+            self._job = None
+        elif not self.writer.ready and now - self.writer.started_at > _SLOWEST_START:
+            self._restart_writer("The models could not be loaded in time")
+        elif self._job and now - self._job.sent > max(HANGS_AFTER, 10 * self.view.slowest_write):
+            self._restart_writer("The process that writes the music hangs")
+        if not self.stage.running and self._start(
+            self.stage, now, "The process that plays the music has ended"
+        ):
+            self.ledger.restart_stage()
+            self.view.outputs.clear()
+            self.mix()
+            for name, spec in self.outputs.items():
+                self.stage.send(links.AddOutput(name, spec))
+            if self.state is not State.PLAYING:
+                self.stage.send(links.Pause())
+
+    def _start(self, child: Child, now: float, told: str) -> bool:
+        """Start a process unless it was started a moment ago; whether it was."""
+        if now < self._retry_at[child.name]:
+            return False
+        if child.starts:
+            self.warn(f"{told}; it is started again.")
+        # Once is bad luck and mended at once; again and again wants patience.
+        lived = now - child.started_at if child.starts else _LONGEST_BACK_OFF
+        patience = 0.0 if lived >= _LONGEST_BACK_OFF else min(_LONGEST_BACK_OFF, 1.0 + lived)
+        self._retry_at[child.name] = now + patience
+        child.start()
+        return True
+
+    def _restart_writer(self, told: str) -> None:
+        self.warn(f"{told}; it is started again.")
+        self._job = None
+        self.view.slowest_write = 0.0
+        self.writer.start()
+
+    def _end_stage(self) -> None:
+        """Let the outputs fade out and finish their files."""
+        self.stage.send(links.Leave())
+        until = time.monotonic() + _LEAVING
+        while self.stage.running and (left := until - time.monotonic()) > 0:
+            if self.stage.link is not None and self.stage.link.socket.poll(
+                min(100, round(left * 1000))
+            ):
+                message = self.stage.link.receive()
+                if isinstance(message, links.BarSounded):
+                    self._hear_stage(message)
+
+    def health(self, child: Child) -> Health:
+        """How one of the processes is."""
+        if not child.running:
+            return Health.DOWN
+        if not child.ready:
+            return Health.STARTING
+        standing_in = self.view.started is not None and bool(self.view.started.reason)
+        return Health.LATE if standing_in and child is self.writer else Health.WELL
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def _give_work(self, now: float) -> None:
+        """Ask the writer for the next bar, if one is wanted."""
+        if self._job is not None or not self.writer.ready:
+            return
+        if self._moment is not None:
+            moment = self._moment
+            if self._replay:
+                self._ask(moment.state, moment.settings, now, self._rewritten)
+                return
+            self.ledger.begin(moment.state)
+            self._moment = None
+        task = self.ledger.task()
+        if task is not None:
+            self._ask(task.state, task.settings, now, partial(self._written, task))
+        elif self.fork is not None and (branch := self.fork.task()) is not None:
+            number, state = branch
+            self._ask(
+                state, self.ledger.settings, now, partial(self._branch_written, self.fork, number)
+            )
+
+    def _ask(
+        self,
+        state: SessionState | None,
+        settings: Settings,
+        now: float,
+        done: Callable[[links.Written], None],
+    ) -> None:
+        number = next(self._jobs)
+        if self.writer.send(links.Write(number, state, settings, self.seed)):
+            self._job = _Job(number, now, done)
+
+    def _written(self, task: Task, written: links.Written) -> None:
+        before = task.state or written.before
+        after = interned(written.after, before)
+        if self.ledger.written(task, before, written.bar, after, written.seconds):
+            self.stage.send(self.ledger.cues())
+
+    def _rewritten(self, written: links.Written) -> None:
+        """A bar that sounded before the daemon ended was written again."""
+        assert self._moment is not None
+        if digest(written.bar) != self._replay.popleft():
+            self.warn(
+                f"Bar {written.bar.plan.index + 1} came out otherwise than when it was played, on "
+                "another processor perhaps; the music goes on from there."
+            )
+        after = interned(written.after, self._moment.state)
+        self._moment = replace(self._moment, state=after)
+
+    def _branch_written(self, fork: Fork, number: int, written: links.Written) -> None:
+        fork.written(number, written.bar, written.after)
+
+    def _hear_writer(self, message: object) -> None:
+        match message:
+            case links.WriterReady():
+                self.writer.ready = True
+                self.view.writer_ready = message
+                if not self.store.introduce(message.models, message.vocabularies):
+                    self._moment = None  # other models wrote it: begin anew
+                    self._replay.clear()
+            case links.Written() if self._job and message.job == self._job.number:
+                job, self._job, self._failures = self._job, None, 0
+                self.view.wrote(message)
+                for finding in message.findings:
+                    _LOG.info("%s", finding)
+                job.done(message)
+            case links.WriteFailed() if self._job and message.job == self._job.number:
+                self._job = None
+                self._failed(message.reason)
+            case _:
+                pass  # the answer to a question of a writer's former life
+
+    def _failed(self, reason: str) -> None:
+        """A bar could not be written: begin from the last good state, or somewhere else."""
+        self._failures += 1
+        if self._moment is not None:
+            self._replay.clear()
+        if self._failures >= _GIVE_UP_SONG:
+            self.ledger.steer(lambda state, _: next_song(state))
+        elif self._failures >= _GIVE_UP_PLACE:
+            turn = self._failures
+            self.ledger.steer(lambda state, _: another_turn(state, turn))
+        self._restart_writer(f"A bar could not be written ({reason.rstrip('.')})")
+
+    # -- what is heard ------------------------------------------------------------------------
+
+    def _hear_stage(self, message: object) -> None:
+        match message:
+            case links.StageReady():
+                self.stage.ready = True
+                self.view.stage_ready = message
+                for remark in message.remarks:
+                    _LOG.info("%s", remark)
+            case links.Locked():
+                take = self.ledger.locked(message.take)
+                if self.fork is not None:
+                    self.fork.locked(take)
+            case links.BarStarted():
+                self._bar_started(message)
+            case links.BarSounded():
+                self._bar_sounded(message)
+            case links.Levels():
+                self.view.levels = message
+                self.publish(LevelsEvent(dict(message.peaks), finite(message.loudness)))
+            case links.OutputState():
+                self._output_state(message)
+            case links.Controller():
+                self._controller_moved(message)
+            case links.StageStatus():
+                self.view.stage_status = message
+                if self.state is not State.PLAYING:
+                    self._notifier.feed()  # silence is what was asked for
+
+    def _bar_started(self, started: links.BarStarted) -> None:
+        before, self.view.started = self.view.started, started
+        take = self.ledger.played(started.take)
+        if take is not None:
+            self.view.take = take
+        if started.reason and not (before and before.reason):
+            self.warn(f"The last good loop stands in: {started.reason}.")
+        plan = started.bar.plan
+        self.publish(BarEvent(BarInfo.of(plan, started.seconds, started.reason)))
+        self.publish(NotesEvent.of(started.bar, TICKS_PER_BAR))
+        for chord in chord_events(plan):
+            moment = started.moment + chord.beat / BEATS_PER_BAR * started.seconds
+            self.at(moment, partial(self.publish, chord))
+        self.server.welcome(self.status())
+        symbols = " ".join(chord.symbol for chord in plan.chords)
+        self._notifier.status(f"Bar {plan.index + 1}, {plan.section}, {symbols}")
+        if before is None:
+            self._notifier.ready()
+
+    def _bar_sounded(self, sounded: links.BarSounded) -> None:
+        self.view.bars_played += 1
+        nobody_plays = self.silenced >= set(self.ledger.settings.music.parts)
+        if sounded.loudness > SILENT or nobody_plays:
+            self._notifier.feed()
+        take = self.ledger.played(sounded.take)
+        if take is not None:
+            self.store.sounded(take.before, take.bar, take.after, take.settings, take.seconds)
+
+    def _output_state(self, told: links.OutputState) -> None:
+        before = self.view.outputs.get(told.name)
+        self.view.outputs[told.name] = told
+        waiting = None if told.state == "opening" else self.waiting.pop(told.name, None)
+        if told.state == "closed":
+            self.outputs.pop(told.name, None)
+            self.view.outputs.pop(told.name)
+            if told.name == RECORDING and self.recording is not None:
+                self.recording = None
+                if f"{RECORDING}-midi" in self.outputs:
+                    self.remove_output(f"{RECORDING}-midi")
+        if waiting is not None:
+            waiting(told)
+        elif told.reason and (before is None or before.reason != told.reason):
+            self.warn(told.reason)
+        self.tell({"outputs": self.output_infos()})
+
+    def _controller_moved(self, moved: links.Controller) -> None:
+        midi = self.ledger.settings.midi
+        if self.learning is not None:
+            control = Control(moved.channel, moved.control, self.learning)
+            others = [one for one in midi.controls if one.path != self.learning]
+            self.learning = None
+            self.set({"midi.controls": [one.symbol for one in (*others, control)]})
+            self.tell({"learning": None})
+            return
+        values = dict(midi.turned(moved.channel, moved.control, moved.value))
+        if values:
+            self.set(values)
+
+    # -- what requests do ---------------------------------------------------------------------
+
+    def set(self, values: Mapping[str, object]) -> None:
+        """Set parameters, all or none; raises LofidError for a value that is not allowed."""
+        before = self.ledger.settings
+        self.ledger.change(lambda settings: with_values(settings, values))
+        settings = self.ledger.settings
+        if (before.sound, before.mix, before.midi) != (settings.sound, settings.mix, settings.midi):
+            self.mix()
+        self.tell({path: find_parameter(path).plain(settings.value(path)) for path in values})
+
+    def mix(self) -> None:
+        """Tell the stage the settings of sound and mix, and who is muted."""
+        self.stage.send(links.Mixing(self.ledger.settings, self.silenced))
+
+    @property
+    def silenced(self) -> frozenset[Part]:
+        """Who is not heard: the muted, and while somebody is solo all others."""
+        return self.muted | (frozenset(Part) - self.solo if self.solo else frozenset())
+
+    @property
+    def next_index(self) -> int | None:
+        """Index of the bar after the one that was locked last; None before the first."""
+        return self.ledger.tip.bar.plan.index + 1 if self.ledger.tip else None
+
+    def hold(self, state: State) -> None:
+        """Play, pause or stop."""
+        orders = {State.PLAYING: links.Play, State.PAUSED: links.Pause, State.STOPPED: links.Stop}
+        self.state = state
+        self.stage.send(orders[state]())
+        self.tell({"state": state})
+
+    def add_output(self, name: str, spec: str) -> None:
+        """Open an output; what becomes of it is told when it is known."""
+        self.outputs[name] = spec
+        self.stage.send(links.AddOutput(name, spec))
+
+    def remove_output(self, name: str) -> None:
+        """Close an output."""
+        del self.outputs[name]
+        self.stage.send(links.RemoveOutput(name))
+
+    def free_name(self, spec: str) -> str:
+        """A name for an output: its kind, numbered where there are several."""
+        kind = spec.partition(":")[0]
+        names = itertools.chain([kind], (f"{kind}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if name not in self.outputs)
+
+    def publish(self, event: Event) -> None:
+        """Tell an event to all listeners."""
+        self.server.publish(event)
+
+    def tell(self, changed: Mapping[str, Any]) -> None:
+        """Tell all listeners what has changed in the status or the parameters, and keep it."""
+        self.publish(StateEvent(dict(changed)))
+        recorded = {RECORDING, f"{RECORDING}-midi"}
+        self.store.situate(
+            Situation(
+                self.ledger.settings,
+                self.preset.name,
+                self.muted,
+                {name: spec for name, spec in self.outputs.items() if name not in recorded},
+                self.state is not State.PLAYING,
+            )
+        )
+
+    def warn(self, text: str) -> None:
+        """Tell the user something that they should know."""
+        _LOG.warning("%s", text)
+        self.publish(WarningEvent(self.view.warn(text)))
+
+    def moment(self, state: SessionState, description: str = "") -> Moment:
+        """A state of the session with all that belongs to it; the models must be loaded."""
+        engine = self.view.writer_ready
+        assert engine is not None
+        return Moment(
+            state,
+            self.ledger.settings,
+            engine.models,
+            engine.vocabularies,
+            datetime.now(UTC),
+            self.preset.name,
+            description,
+        )
+
+    def status(self) -> Status:
+        """Everything there is to know about the session."""
+        view, settings = self.view, self.ledger.settings
+        now = time.monotonic()
+        playing = self.state is State.PLAYING and view.next_line is not None
+        morph = self.ledger.morphing
+        return Status(
+            version=__version__,
+            session=self.places.session,
+            process=os.getpid(),
+            uptime=now - self.began,
+            state=self.state,
+            bar=view.bar(),
+            bars_played=view.bars_played,
+            next_line=max(0.0, view.next_line - now) if playing and view.next_line else None,
+            song=view.song(),
+            preset=self.preset.name,
+            changed=[
+                path
+                for path in PARAMETERS
+                if settings.value(path) != self.preset.settings.value(path)
+            ],
+            morph=MorphInfo(self.morph_to, *morph) if morph else None,
+            seed=self.seed,
+            muted=sorted(self.muted),
+            solo=sorted(self.solo),
+            outputs=self.output_infos(),
+            levels=view.level(),
+            recording=self.recording
+            and msgspec.structs.replace(self.recording, seconds=now - self.recording_since),
+            branches=self.fork.info() if self.fork else None,
+            learning=self.learning,
+            engine=view.engine(),
+            writer=view.writer(self.health(self.writer), self.ledger.ahead, self.writer),
+            stage=view.stage(self.health(self.stage), self.stage),
+            warnings=list(view.warnings),
+            limits=Limits(rewind_bars=len(self.ledger.history)),
+        )
+
+    def output_infos(self) -> list[OutputInfo]:
+        """The outputs and what has become of them."""
+        return [self.view.output(name, spec) for name, spec in self.outputs.items()]
