@@ -8,7 +8,7 @@ not checked: a damaged or hostile file ends in a sentence.
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,7 +25,7 @@ from lofid.compose.chance import checked_seed
 from lofid.compose.form import LoopName, Song, Stretch
 from lofid.compose.station import DrumsMemory, KeysMemory, LoopMemory, SessionState, Tokens
 from lofid.errors import LofidError
-from lofid.files import replacing
+from lofid.files import write_durably
 from lofid.music.chords import Chord, Key, Mode
 from lofid.music.parameters import PARAMETERS, Mood, Settings
 from lofid.music.plan import Section
@@ -69,17 +69,17 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is written on a session file, read without its arrays."""
+    """What is written on a session file, read without its arrays; see :class:`Moment`."""
 
-    preset: str
-    description: str
-    created: datetime
     seed: int
     bar: int
     """How many bars the session had played."""
-    key: str
-    tempo: float
-    """That of the settings, in BPM."""
+    models: Mapping[str, str]
+    vocabularies: Mapping[str, str]
+    created: datetime
+    preset: str
+    description: str
+    lofid: str
 
 
 # -- the header, as msgspec reads and checks it ------------------------------------------------
@@ -460,9 +460,7 @@ def _bars(kept: Sequence[list[int] | None], decode: Any) -> tuple[Tokens | None,
 
 def save_moment(path: Path, moment: Moment) -> None:
     """Write a session file, complete or not at all; raises :class:`LofidError` where refused."""
-    content = encoded(moment)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_durably(path, encoded(moment))
 
 
 def load_moment(path: Path) -> Moment:
@@ -478,39 +476,39 @@ def read_label(path: Path) -> Label:
     try:
         text, _ = _opened(_head(path))
         header = _header(text)
-        tempo = settings_from(header.settings).music.tempo
     except _Unfit as error:
         raise LofidError(f"The session '{path}' cannot be used: {error}.") from error
     return Label(
-        header.preset,
-        header.description,
-        header.created,
-        header.state.seed,
-        header.state.index,
-        header.state.song.key,
-        tempo,
+        seed=header.state.seed,
+        bar=header.state.index,
+        models=header.models,
+        vocabularies=header.vocabularies,
+        created=header.created,
+        preset=header.preset,
+        description=header.description,
+        lofid=header.lofid,
     )
 
 
 def check_models(
-    moment: Moment,
+    made: Moment | Label,
     models: Mapping[str, str],
     vocabularies: Mapping[str, str],
     where: str | Path,
 ) -> None:
-    """Raise a :class:`LofidError` unless a moment was made by these weights.
+    """Raise a :class:`LofidError` unless a session was made by these weights.
 
     Hashes by player, as in :class:`Moment`.
     """
     for kind, theirs, ours in (
-        ("vocabulary", moment.vocabularies, vocabularies),
-        ("weights", moment.models, models),
+        ("vocabulary", made.vocabularies, vocabularies),
+        ("weights", made.models, models),
     ):
         for player, found in ours.items():
             if theirs.get(player) != found:
                 raise LofidError(
                     f"The session '{where}' was made with other {kind} of the {player} "
-                    f"({theirs.get(player, 'none')} instead of {found}, by lofid {moment.lofid}); "
+                    f"({theirs.get(player, 'none')} instead of {found}, by lofid {made.lofid}); "
                     "use the weights it was made with."
                 )
 
@@ -521,6 +519,71 @@ def same_state(a: State, b: State) -> bool:
         np.array_equal(getattr(a, field).view(np.uint32), getattr(b, field).view(np.uint32))
         for field in _FIELDS
     )
+
+
+def interned(after: SessionState, before: SessionState) -> SessionState:
+    """``after`` with the models' states that it has in common with ``before`` held only once.
+
+    What comes from another process shares nothing with what is known here: a loop's states would
+    be kept again with every bar.
+    """
+    known = [state for state in _states(before) if state is not None]
+
+    def kept(state: State) -> State:
+        return next((one for one in known if same_state(one, state)), state)
+
+    def memory(loop: LoopMemory | None) -> LoopMemory | None:
+        if loop is None:
+            return None
+        keys_after, drums_after = loop.keys.after, loop.drums.after
+        return replace(
+            loop,
+            keys=replace(loop.keys, after=keys_after and kept(keys_after)),
+            drums=replace(loop.drums, after=drums_after and kept(drums_after)),
+        )
+
+    known += [shared := kept(after.keys), sounding := kept(after.drums)]
+    return replace(
+        after,
+        song=before.song if after.song == before.song else after.song,
+        keys=shared,
+        drums=sounding,
+        a=memory(after.a),
+        b=memory(after.b),
+    )
+
+
+def _states(state: SessionState) -> list[State | None]:
+    """All models' states that a session holds."""
+    loops = [loop for loop in (state.a, state.b) if loop]
+    afters = [after for loop in loops for after in (loop.keys.after, loop.drums.after)]
+    return [state.keys, state.drums, *afters]
+
+
+def same_session(a: SessionState, b: SessionState) -> bool:
+    """Whether the same bars follow from both under the same settings."""
+    return (
+        (a.seed, a.index, a.bar, a.song) == (b.seed, b.index, b.bar, b.song)
+        and same_state(a.keys, b.keys)
+        and same_state(a.drums, b.drums)
+        and _same_memory(a.a, b.a)
+        and _same_memory(a.b, b.b)
+    )
+
+
+def _same_memory(a: LoopMemory | None, b: LoopMemory | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return (
+        (a.keys.comping, a.keys.lead, a.drums.bars, a.repeats)
+        == (b.keys.comping, b.keys.lead, b.drums.bars, b.repeats)
+        and _same_after(a.keys.after, b.keys.after)
+        and _same_after(a.drums.after, b.drums.after)
+    )
+
+
+def _same_after(a: State | None, b: State | None) -> bool:
+    return a is b if a is None or b is None else same_state(a, b)
 
 
 def _content(path: Path) -> bytes:
