@@ -138,7 +138,7 @@ def _models() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    from lofid.outputs.device import devices
+    from lofid.outputs.device_host import devices
 
     try:
         found = _quietly(devices)

@@ -1,162 +1,310 @@
-"""The sound card, through PortAudio.
+"""The sound card: a ring of audio, and a process that plays it.
 
-The writer fills a ring of three quarters of a second; PortAudio's callback thread empties it. The
-callback copies and counts, nothing else: it must never wait for Python code that works.
+The writer fills a ring up to a target; a process of its own (:mod:`lofid.outputs.device_host`)
+empties it into PortAudio. The target begins low, so that what is turned is soon heard; each time
+that the ring runs dry it grows, so that a machine under load becomes quiet by itself.
 """
 
-import threading
-from dataclasses import dataclass
-from typing import Any
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lofid.compiled import compiled
 from lofid.errors import LofidError
+from lofid.outputs import _ring
 from lofid.outputs.output import SAMPLE_RATE, Audio, Block, Output
-from lofid.system import PORTAUDIO, missing_error
 
-_RING = SAMPLE_RATE * 3 // 4
-_LONGEST_WAIT = 5.0  # seconds without a callback after which the device counts as gone
+LIVE = 1024
+"""Frames in the ring where somebody steers: 21 ms."""
 
+STEADY = SAMPLE_RATE // 2
+"""Frames in the ring where nobody does."""
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device that can play: PortAudio's index, its name, its host API, its channels."""
-
-    index: int
-    name: str
-    host: str
-    channels: int
+_STEP = 512  # frames by which the target grows, or the device's period where that is longer
+_MOST = SAMPLE_RATE // 5  # the target that it grows to
+_GONE = 0.5  # seconds without a callback after which the device counts as gone
+_STARTING = 15.0  # seconds for the process to start and open its device
+_ENDING = 1.0  # seconds for the process to end by itself
+_SMOOTHING = 0.05  # share of a callback's own time stamp in when a frame is heard
+_JUMP = 0.02  # seconds; a stamp that is further off is a new beginning
 
 
 class DeviceOutput(Output):
-    """Plays on a sound card. ``xruns`` counts the callbacks that found too little audio."""
+    """Plays on a sound card.
 
-    keeps_time = True
+    ``target`` is how many frames wait in the ring, at least two of the device's periods. Where
+    ``keeps_time`` is set to False, another output keeps the time: then :meth:`write` never waits,
+    and the music is stretched by up to 0.5 % to this device's own clock. Both are set before
+    :meth:`open`.
+    """
 
     def __init__(self, name: str | None) -> None:
+        self.keeps_time = True
+        self.target = LIVE
         self._name = name
-        self._ring: Audio = np.zeros((_RING, 2), dtype=np.float32)
-        self._read = 0  # frames ever played, moved by the callback
-        self._written = 0  # frames ever written, moved by the writer
-        self._room = threading.Condition()
-        self._ending = False
-        self._stream: Any = None
-        self.xruns = 0
+        descriptor = _ring.memory()
+        memory = np.frombuffer(_ring.mapped(descriptor), dtype=np.int64)
+        self._memory: int | None = descriptor
+        self._counters = memory[: _ring.HEADER]
+        self._ring: Audio = memory[_ring.HEADER :].view(np.float32).reshape(_ring.SIZE, 2)
+        self._host: subprocess.Popen[bytes] | None = None
+        self._wake: int | None = None
+        self._device = ""
+        self._latency = 0.0  # seconds behind the ring
+        self._asked = 0
+        self._alive = 0.0  # when the device was last seen to want frames
+        self._xruns = 0  # that the target has grown for
+        self._grown = 0
+        self._stretch = _Stretch()
+        self._heard: tuple[int, float] | None = None
+        self._turn = 0
 
     def open(self) -> None:
-        """Open the device and begin to play silence until the first block comes."""
-        sounddevice = _sounddevice()
-        device = _chosen(self._name)
+        """Open the device and play silence until the first block comes.
+
+        Returns once the device plays: a sound server may take seconds to wake up.
+        """
+        assert self._memory is not None
+        self._counters[_ring.TARGET] = self.target
+        self._wake, theirs = os.pipe()
+        os.set_blocking(self._wake, False)
+        command = [
+            sys.executable,
+            "-m",
+            "lofid.outputs.device_host",
+            str(self._memory),
+            str(theirs),
+        ]
         try:
-            self._stream = sounddevice.OutputStream(
-                device=None if device is None else device.index,
-                samplerate=SAMPLE_RATE,
-                channels=2,
-                dtype="float32",
-                latency="high",
-                callback=self._callback,
+            self._host = subprocess.Popen(
+                command if self._name is None else [*command, self._name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=(self._memory, theirs),
             )
-            self._stream.start()
-        except sounddevice.PortAudioError as error:
-            name = "The sound card" if device is None else f"The device '{device.name}'"
-            raise LofidError(
-                f"{name} cannot be opened at {SAMPLE_RATE} Hz ({error.args[0]}); close what else "
-                "uses it, or choose another one of those that `lofid doctor` lists."
-            ) from None
+        finally:
+            os.close(theirs)
+        facts = self._answer()
+        if "error" in facts:
+            raise LofidError(str(facts["error"]))
+        self._device, self._latency = str(facts["device"]), float(facts["latency"])
+        self._alive = time.monotonic()
 
     def write(self, block: Block) -> None:
-        """Wait until there is room, then take the block."""
-        audio, done = block.audio, 0
-        while done < len(audio):
-            with self._room:
-                free = self._free(at_least=1)
-            place = self._written % _RING
-            count = min(free, len(audio) - done, _RING - place)
-            self._ring[place : place + count] = audio[done : done + count]
-            self._written += count
-            done += count
+        """Take the block once the ring has sunk to its target; LofidError if it does not."""
+        self._grow()
+        audio = block.audio
+        if not self.keeps_time:
+            self._look()
+            if self._fill < _ring.SIZE // 2:
+                self._put(self._stretch.process(audio, self._fill - self._wanted))
+            return
+        for start in range(0, len(audio), _MOST):
+            self._wait(self._wanted)
+            self._put(audio[start : start + _MOST])
+
+    def heard(self) -> tuple[int, float]:
+        """A frame of the stream, and the moment of the monotonic clock when it is heard.
+
+        Counted from the first frame written; smoothed over some seconds, so that moments of later
+        frames may be told from it. Only for an output that keeps time.
+        """
+        counters = self._counters
+        while True:
+            turn = int(counters[_ring.TURN])
+            stamp = _ring.STAMPS + 2 * (turn & 1)
+            frame, moment = int(counters[stamp]), int(counters[stamp + 1]) / 1e9
+            # Two calls further on, the stamp is written again.
+            if counters[_ring.TURN] - turn < 2:
+                break
+        if self._heard is not None and turn == self._turn:
+            return self._heard
+        self._turn = turn
+        if self._heard is not None and frame != self._heard[0]:  # else nothing played: silence
+            expected = self._heard[1] + (frame - self._heard[0]) / SAMPLE_RATE
+            if abs(moment - expected) < _JUMP:
+                moment = expected + _SMOOTHING * (moment - expected)
+        self._heard = frame, moment
+        return self._heard
+
+    def details(self) -> Mapping[str, float | int | str]:
+        """Xruns of the ring and of the device, the ring's target and the whole latency in ms."""
+        buffered = self._wanted / SAMPLE_RATE
+        return {
+            "device": self._device or "default",
+            "xruns": int(self._counters[_ring.XRUNS]),
+            "device_xruns": int(self._counters[_ring.UNDERFLOWS]),
+            "buffer_ms": round(1000 * buffered, 1),
+            "latency_ms": round(1000 * (buffered + self._latency), 1),
+        }
 
     def close(self) -> None:
         """Play what is in the ring, then let the device go."""
-        if self._stream is None:
+        if self._host is None:
             return
-        self._ending = True
+        counters = self._counters
+        counters[_ring.ENDING] = 1
         try:
-            with self._room:
-                self._free(at_least=_RING)
-            self._stream.stop()  # waits for the device's own buffer
+            self._wait(1)
+            # What the ring has given is still on its way through the device's own buffers.
+            way = round(self._latency * SAMPLE_RATE) + 2 * int(counters[_ring.PERIOD])
+            arrived = int(counters[_ring.ASKED]) + way
+            while counters[_ring.ASKED] < arrived:
+                self._look()
+                time.sleep(0.005)
         finally:
             self.abort()
 
     def abort(self) -> None:
-        """Fall silent and let the device go."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        """Fall silent and let the device go, within a second even where PortAudio hangs."""
+        host, self._host = self._host, None
+        if host is not None:
+            assert host.stdin is not None and host.stdout is not None
+            host.stdin.close()
+            try:
+                host.wait(_ENDING)
+            except subprocess.TimeoutExpired:
+                host.kill()
+                host.wait()
+            host.stdout.close()
+        for descriptor in (self._wake, self._memory):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._wake = self._memory = None
 
-    def _free(self, at_least: int) -> int:
-        """Frames of room in the ring, once there are ``at_least`` so many; holds the condition."""
-        while (free := _RING - (self._written - self._read)) < at_least:
-            before = self._read
-            if not self._room.wait(_LONGEST_WAIT) and self._read == before:
-                raise LofidError(
-                    "The sound card has stopped taking audio; see that it is still connected and"
-                    " its server still runs, then start again."
-                )
-        return free
+    def _answer(self) -> dict[str, str | float]:
+        """What the process says once it plays, or cannot."""
+        assert self._host is not None and self._host.stdout is not None
+        said: dict[str, str | float] = {}
+        if select.select([self._host.stdout], [], [], _STARTING)[0]:
+            with suppress(ValueError):  # it ended without a word
+                said = json.loads(self._host.stdout.readline())
+        return said or {
+            "error": "The sound card could not be opened: PortAudio hangs or fails; start its sound"
+            " server again, or choose another one of those that `lofid doctor` lists."
+        }
 
-    def _callback(self, out: Audio, frames: int, _time: Any, _status: Any) -> None:
-        ready = min(frames, self._written - self._read)
-        place = self._read % _RING
-        first = min(ready, _RING - place)
-        out[:first] = self._ring[place : place + first]
-        out[first:ready] = self._ring[: ready - first]
-        out[ready:] = 0
-        if ready < frames and self._written > 0 and not self._ending:
-            self.xruns += 1
-        self._read += ready
-        with self._room:
-            self._room.notify_all()
+    @property
+    def _fill(self) -> int:
+        return int(self._counters[_ring.WRITTEN] - self._counters[_ring.READ])
+
+    @property
+    def _wanted(self) -> int:
+        """The target: the given one or two periods, and what xruns have added."""
+        return max(self.target, 2 * int(self._counters[_ring.PERIOD])) + self._grown
+
+    def _grow(self) -> None:
+        """Add a step to the target for every new xrun."""
+        counters = self._counters
+        if (xruns := int(counters[_ring.XRUNS])) > self._xruns:
+            self._xruns = xruns
+            step = max(_STEP, int(counters[_ring.PERIOD]))
+            self._grown = max(0, min(self._grown + step, _MOST - self._wanted + self._grown))
+        counters[_ring.TARGET] = self._wanted
+
+    def _wait(self, level: int) -> None:
+        """Return once fewer than ``level`` frames are left."""
+        assert self._wake is not None
+        counters = self._counters
+        while True:
+            counters[_ring.WAITING] = 1
+            if self._fill < level:
+                counters[_ring.WAITING] = 0
+                return
+            self._look()
+            # The pipe ends with the process that plays.
+            if select.select([self._wake], [], [], _GONE / 5)[0] and not os.read(self._wake, 64):
+                raise _gone()
+
+    def _look(self) -> None:
+        """Raise LofidError if the device has wanted nothing for too long."""
+        now = time.monotonic()
+        if (asked := int(self._counters[_ring.ASKED])) != self._asked:
+            self._asked, self._alive = asked, now
+        elif now - self._alive > _GONE:
+            raise _gone()
+
+    def _put(self, audio: Audio) -> None:
+        written = int(self._counters[_ring.WRITTEN])
+        place = written & (_ring.SIZE - 1)
+        first = min(len(audio), _ring.SIZE - place)
+        self._ring[place : place + first] = audio[:first]
+        self._ring[: len(audio) - first] = audio[first:]
+        # Only now may the callback see it.
+        self._counters[_ring.WRITTEN] = written + len(audio)
 
 
-def devices() -> list[Device]:
-    """Every device that can play stereo; raises LofidError if PortAudio is missing."""
-    sounddevice = _sounddevice()
-    hosts = [host["name"] for host in sounddevice.query_hostapis()]
-    return [
-        Device(index, str(row["name"]), hosts[row["hostapi"]], int(row["max_output_channels"]))
-        for index, row in enumerate(sounddevice.query_devices())
-        if row["max_output_channels"] >= 2
-    ]
+class _Stretch:
+    """Resamples by as much as keeps the ring at its target: a PI controller on the fill."""
+
+    _MOST = 0.005
+    _SOON = 0.3  # of the error, a second: gone after some three seconds
+    _LONG = 0.0225  # of its sum: critically damped
+    _CALM = 0.5  # seconds over which the fill is averaged: it jumps by a period at a time
+
+    def __init__(self) -> None:
+        self._state = np.zeros(7)
+        self._error = 0.0  # seconds too many in the ring, averaged
+        self._sum = 0.0
+        self._out: Audio = np.zeros((0, 2), dtype=np.float32)
+
+    def process(self, audio: Audio, too_many: int) -> Audio:
+        """The block, stretched for a ring that holds so many frames too many."""
+        seconds = len(audio) / SAMPLE_RATE
+        self._error += min(1.0, seconds / self._CALM) * (too_many / SAMPLE_RATE - self._error)
+        limit = self._MOST / self._LONG
+        self._sum = min(limit, max(-limit, self._sum + self._error * seconds))
+        change = self._SOON * self._error + self._LONG * self._sum
+        change = min(self._MOST, max(-self._MOST, change))
+        if len(self._out) < 2 * len(audio):
+            self._out = np.zeros((2 * len(audio), 2), dtype=np.float32)
+        made = _stretched(audio, 1.0 + change, self._state, self._out)
+        return self._out[:made]
 
 
-def _chosen(name: str | None) -> Device | None:
-    """The device whose name holds ``name``; None for the system's own choice."""
-    found = devices()
-    if not found:
-        raise LofidError(
-            "This machine has no audio device; write to a file with --output file:music.flac, or "
-            "start a sound server (PipeWire, PulseAudio, JACK)."
-        )
-    if name is None:
-        return None if _has_default() else found[0]
-    fitting = [device for device in found if name.lower() in device.name.lower()]
-    if not fitting:
-        names = ", ".join(f"'{device.name}'" for device in found)
-        raise LofidError(f"There is no audio device '{name}'; this machine has {names}.")
-    return fitting[0]
+@compiled()
+def _stretched(audio: Audio, step: float, state: NDArray[np.float64], out: Audio) -> int:
+    """Resample by a factor near 1 (cubic, after Catmull and Rom); returns the frames made.
+
+    One frame is made every ``step`` frames of ``audio`` [frames, 2]; ``out`` has room for them.
+    ``state`` [7] keeps the place of the next frame and the last three frames between calls.
+    """
+    place, made = state[0], 0
+    frames = audio.shape[0]
+    # Frame i of the line is one of the three kept, then of the block.
+    while place < frames:
+        base = int(place)
+        t = place - base
+        for channel in range(2):
+            a = state[1 + 2 * base + channel] if base < 3 else audio[base - 3, channel]
+            b = state[3 + 2 * base + channel] if base < 2 else audio[base - 2, channel]
+            c = state[5 + channel] if base < 1 else audio[base - 1, channel]
+            d = audio[base, channel]
+            out[made, channel] = b + 0.5 * t * (
+                c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a))
+            )
+        made += 1
+        place += step
+    state[0] = place - frames
+    for i in range(3):
+        for channel in range(2):
+            state[1 + 2 * i + channel] = audio[frames - 3 + i, channel]
+    return made
 
 
-def _has_default() -> bool:
-    return int(_sounddevice().default.device[1]) >= 0
-
-
-def _sounddevice() -> Any:
-    try:
-        import sounddevice  # noqa: PLC0415 - it looks for the C library as soon as it is imported
-    except OSError:
-        raise missing_error(PORTAUDIO) from None
-    return sounddevice
+def _gone() -> LofidError:
+    return LofidError(
+        "The sound card has stopped taking audio; see that it is still connected and its server "
+        "still runs, then start again."
+    )
 
 
 def make(argument: str | None) -> DeviceOutput:

@@ -2,13 +2,21 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lofid.outputs.device import _Stretch
 
 JACKD = shutil.which("jackd")
 PULSE = shutil.which("pulseaudio")
@@ -16,35 +24,92 @@ PULSE = shutil.which("pulseaudio")
 PLAY = """
 import sys, time, numpy as np
 from lofid.errors import LofidError
-from lofid.outputs import open_output
+from lofid.outputs import Block, open_output
 try:
     output = open_output(sys.argv[1])
-    turns = np.arange(3 * 48000) * 440 / 48000
-    audio = np.repeat(0.2 * np.sin(2 * np.pi * turns)[:, None], 2, 1).astype("float32")
+    # Every frame tells its own place, exactly, and none is silent.
+    place = np.arange(3 * 48000)
+    audio = np.stack((place % 4096 / 4096 - 1, 1 - place // 4096 / 64), axis=1).astype("float32")
     began = time.monotonic()
-    for start in range(0, len(audio), 4800):
-        output.write(audio[start:start + 4800])
+    for start in range(0, len(audio), 512):
+        output.write(Block(start, audio[start:start + 512]))
+    frame, moment = output.heard()
+    ahead = start + 512 - frame - 48000 * (time.monotonic() - moment)
     output.close()
-    print("played", round(time.monotonic() - began, 2), "xruns", output.xruns)
+    print("played", round(time.monotonic() - began, 2), round(ahead), output.details())
 except LofidError as error:
     print("error:", error)
 """
 
+OUTLIVE = """
+import time, numpy as np
+from lofid.errors import LofidError
+from lofid.outputs import Block, open_output
+tone = np.full((512, 2), 0.1, dtype="float32")
+for word in ("playing", "back"):
+    while True:
+        try:
+            output = open_output("device")
+            break
+        except LofidError:
+            time.sleep(0.2)
+    try:
+        block = 0
+        while word == "playing" or block < 200:
+            output.write(Block(512 * block, tone))
+            block += 1
+            if block == 50:
+                print(word, flush=True)
+        output.close()
+        print("closed", flush=True)
+    except LofidError as error:
+        output.abort()
+        print("error:", error, flush=True)
+"""
 
-def play(spec: str, environment: dict[str, str]) -> str:
-    # A process of its own: PortAudio looks for servers once, when it is loaded.
-    done = subprocess.run(
-        [sys.executable, "-c", PLAY, spec],
-        capture_output=True,
+FOLLOW = """
+import numpy as np
+from lofid.outputs import Block
+from lofid.outputs.device import DeviceOutput
+clock, other = DeviceOutput("system"), DeviceOutput("default")
+other.keeps_time = False
+for output in (clock, other):
+    output.open()
+place = np.arange(8 * 48000)
+tone = np.repeat(0.1 * np.sin(2 * np.pi * 440 / 48000 * place)[:, None], 2, 1).astype("float32")
+for start in range(0, len(tone), 512):
+    block = Block(start, tone[start:start + 512])
+    for output in (clock, other):
+        output.write(block)
+xruns = [output.details()["xruns"] for output in (clock, other)]
+for output in (clock, other):
+    output.close()
+print(*xruns)
+"""
+
+
+def script(text: str, environment: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
+    # A process of its own: PortAudio and JACK look at the environment when they are loaded.
+    return subprocess.Popen(
+        [sys.executable, "-c", text, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
-        check=True,
-        timeout=60,
         env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    return done.stdout.strip().splitlines()[-1]
 
 
-def ended(process: subprocess.Popen[bytes]) -> None:
+def last_line(process: "subprocess.Popen[str]") -> str:
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return out.strip().splitlines()[-1]
+
+
+def play(spec: str, environment: dict[str, str]) -> str:
+    return last_line(script(PLAY, environment, spec))
+
+
+def ended(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
         process.wait(10)
@@ -53,14 +118,16 @@ def ended(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-@pytest.fixture
-def jack() -> Iterator[dict[str, str]]:
+Server = tuple["subprocess.Popen[bytes]", dict[str, str]]
+
+
+@contextmanager
+def jack_server(name: str, *options: str) -> Iterator[Server]:
     if JACKD is None:
         pytest.skip("needs jackd (Debian: jackd2)")
-    name = f"lofid-test-{os.getpid()}"
     environment = {"JACK_NO_AUDIO_RESERVATION": "1", "JACK_DEFAULT_SERVER": name}
     process = subprocess.Popen(
-        [JACKD, "--no-realtime", "-n", name, "-d", "dummy", "-r", "48000", "-p", "512"],
+        [JACKD, "--no-realtime", *options, "-n", name, "-d", "dummy", "-r", "48000", "-p", "512"],
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -69,17 +136,18 @@ def jack() -> Iterator[dict[str, str]]:
         subprocess.run(
             ["jack_wait", "-s", name, "-w", "-t", "20"], check=True, stdout=subprocess.DEVNULL
         )
-        yield environment | {"JACK_NO_START_SERVER": "1"}
+        yield process, environment | {"JACK_NO_START_SERVER": "1"}
     finally:
         ended(process)
 
 
-@pytest.fixture
-def pulse(tmp_path: Path) -> Iterator[dict[str, str]]:
+@contextmanager
+def pulse_server(folder: Path) -> Iterator[Server]:
     if PULSE is None:
         pytest.skip("needs pulseaudio")
-    socket = tmp_path / "native"
-    environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    socket = folder / "native"
+    socket.unlink(missing_ok=True)
+    environment = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
     module = f"module-native-protocol-unix socket={socket} auth-anonymous=1"
     process = subprocess.Popen(
         [PULSE, "-n", "--exit-idle-time=-1", "--use-pid-file=no", "--disallow-exit",
@@ -92,27 +160,81 @@ def pulse(tmp_path: Path) -> Iterator[dict[str, str]]:
         while not socket.exists():
             assert process.poll() is None
             time.sleep(0.05)
-        config = tmp_path / "asound.conf"
+        config = folder / "asound.conf"
         config.write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
-        yield environment | {
-            "PULSE_SERVER": f"unix:{socket}",
-            "ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{config}",
-        }
+        yield (
+            process,
+            environment
+            | {
+                "PULSE_SERVER": f"unix:{socket}",
+                "ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{config}",
+            },
+        )
     finally:
         ended(process)
 
 
-def test_plays_on_jack(jack: dict[str, str]) -> None:
-    words = play("device", jack).split()
-    assert words[0] == "played"
-    # Three seconds of music cannot be over sooner; the last block may still be on its way.
-    assert float(words[1]) > 2.8
+@pytest.fixture
+def jack_name() -> str:
+    return f"lofid-test-{os.getpid()}"
+
+
+@pytest.fixture
+def jack(jack_name: str) -> Iterator[dict[str, str]]:
+    with jack_server(jack_name) as (_, environment):
+        yield environment
+
+
+@pytest.fixture
+def pulse(tmp_path: Path) -> Iterator[dict[str, str]]:
+    with pulse_server(tmp_path) as (_, environment):
+        yield environment
 
 
 def test_plays_on_pulseaudio(pulse: dict[str, str]) -> None:
     words = play("device", pulse).split()
     assert words[0] == "played"
+    # Three seconds of music cannot be over sooner; the last block may still be on its way.
     assert float(words[1]) > 2.8
+
+
+@contextmanager
+def recorder(server: str) -> Iterator[list[NDArray[np.float32]]]:
+    """A JACK client, connected to the first program that plays; its blocks, each [frames, 2]."""
+    jack = pytest.importorskip("jack")
+    client = jack.Client("recorder", servername=server, no_start_server=True)
+    inputs = [client.inports.register(f"in_{side}") for side in (1, 2)]
+    blocks: list[NDArray[np.float32]] = []
+    client.set_process_callback(
+        lambda _: blocks.append(np.stack([port.get_array() for port in inputs], axis=1))
+    )
+    with client:
+        playing: list[object] = []
+        while len(playing) < 2:
+            time.sleep(0.02)
+            ports = client.get_ports(is_audio=True, is_output=True)
+            playing = [port for port in ports if not port.name.startswith("system:")]
+        for source, sink in zip(playing, inputs, strict=True):
+            client.connect(source, sink)
+        yield blocks
+
+
+def test_every_frame_reaches_jack_in_its_place(jack_name: str) -> None:
+    # Synchronous: a recorder that is late is waited for.
+    with jack_server(jack_name, "-S") as (_, environment):
+        process = script(PLAY, environment, "device")
+        with recorder(jack_name) as blocks:
+            words = last_line(process).split()
+    heard = np.concatenate(blocks)
+    assert words[0] == "played"
+    assert float(words[1]) > 2.8
+    # What is written is heard within 60 ms: two periods in the ring, JACK's own buffer.
+    assert 0 < int(words[2]) < 0.06 * 48_000
+    sounding = heard[np.any(heard != 0, axis=1)].astype(float)
+    places = (1 - sounding[:, 1]) * 64 * 4096 + (sounding[:, 0] + 1) * 4096
+    assert len(places) > 48_000
+    np.testing.assert_array_equal(np.diff(places), 1)
+    assert places[-1] == 3 * 48_000 - 1
 
 
 def test_an_unknown_device_names_the_known_ones(jack: dict[str, str]) -> None:
@@ -128,3 +250,40 @@ def test_no_device_at_all() -> None:
         pytest.skip("this machine has a sound card of its own")
     assert "no audio device" in answer
     assert "--output file:" in answer
+
+
+@pytest.mark.parametrize("kind", ["jack", "pulse"])
+def test_a_killed_server_is_told_and_used_again(kind: str, jack_name: str, tmp_path: Path) -> None:
+    def server() -> AbstractContextManager[Server]:
+        return jack_server(jack_name) if kind == "jack" else pulse_server(tmp_path)
+
+    with server() as (process, environment):
+        player = script(OUTLIVE, environment)
+        assert player.stdout is not None
+        assert player.stdout.readline() == "playing\n"
+        process.send_signal(signal.SIGKILL)
+        assert player.stdout.readline().startswith("error: The sound card has stopped")
+    with server():
+        assert player.stdout.readline() == "back\n"
+        assert last_line(player) == "closed"
+
+
+def test_a_second_device_follows_the_first(jack: dict[str, str], pulse: dict[str, str]) -> None:
+    assert last_line(script(FOLLOW, jack | pulse)) == "0 0"
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(-0.003, 0.003), st.sampled_from([128, 512, 1024]))
+def test_stretching_keeps_the_ring_at_its_target(drift: float, period: int) -> None:
+    """A device whose clock is wrong by ``drift``, taking ``period`` frames at a time."""
+    stretch, block = _Stretch(), np.zeros((512, 2), np.float32)
+    fill, due, levels = 2_000, 0.0, []
+    for _ in range(60 * 48_000 // 512):
+        fill += len(stretch.process(block, fill - 2_000))
+        due += 512 * (1 + drift)
+        while due >= period:
+            fill, due = fill - period, due - period
+        levels.append(fill)
+    late = np.array(levels[len(levels) // 2 :])
+    assert abs(late.mean() - 2_000) < 512 + period
+    assert late.min() > 0
