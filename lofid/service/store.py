@@ -59,7 +59,7 @@ LONGEST_REPLAY = 1.0
 LONGEST_JOURNAL = 2**20
 """Bytes."""
 
-MOST_WAITING = 100
+MOST_WAITING = 32
 """Entries that may wait for the disk; what comes then is left to the next checkpoint."""
 
 CHECKPOINT = f"checkpoint{SUFFIX}"
@@ -338,6 +338,7 @@ class Store:
         self._state, self._settings = after, settings
         if straight_on and self._replay <= LONGEST_REPLAY:
             self._append(_BarLine(digest(bar)))
+            self._note_situation()  # should it have had to wait too long
         else:
             self._make_checkpoint()
 
