@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lofid import __version__
-from lofid.cli import doctor, play, presets, render, service, train
+from lofid.cli import doctor, play, presets, render, serve, service, train
 from lofid.errors import LofidError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("render")(render.render)
 app.command("presets")(presets.presets)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
+app.command("serve")(serve.serve)
 app.add_typer(service.app, name="service")
 
 

@@ -108,15 +108,10 @@ def _tcp(address: str | None) -> "Tcp | None":
 
     if address is None:
         return None
-    host, colon, port = address.rpartition(":")
-    if (
-        not colon
-        or not host
-        or not port.isascii()
-        or not port.isdigit()
-        or not 0 < int(port) < 65535
-    ):
+    host, _, port = address.rpartition(":")
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    if not host or not 0 < number < 65535:
         raise LofidError(
             f"The address '{address}' is none; write HOST:PORT, such as 127.0.0.1:7770."
         )
-    return Tcp(host.strip("[]"), int(port))
+    return Tcp(host.strip("[]"), number)
