@@ -23,7 +23,7 @@ from lofid.music.notes import (
     Part,
 )
 from lofid.music.parameters import Groove
-from lofid.music.plan import BarPlan
+from lofid.music.plan import Bar, BarPlan
 from lofid.music.scales import chord_scale
 from lofid.music.voicing import BASS_COMPASS
 
@@ -42,6 +42,9 @@ _STRUM_MS = 4.0
 
 _LEADING = 0.6
 """How often a bass note on the fourth beat leads to the next root."""
+
+_LEFT_OUT, _SOFT = 0.25, 60
+"""Share of the drums' hits below a velocity that a bar played once more leaves out."""
 
 _HATS = frozenset({DrumClass.CLOSED_HAT, DrumClass.OPEN_HAT, DrumClass.RIDE})
 
@@ -91,6 +94,26 @@ def arrange(
     if Part.MELODY in played:
         played[Part.MELODY] = _one_voice(played[Part.MELODY])
     return played
+
+
+def varied(bar: Bar, seed: int, times: int) -> Bar:
+    """The bar played once more, for the ``times``-th time: the same notes with another touch.
+
+    Now and then a soft hit of the drums is left out.
+    """
+    notes = {}
+    for part, played in bar.notes.items():
+        rng = generator(
+            seed, Stream.STAND_IN, bar.plan.index, times * len(Part) + [*Part].index(part)
+        )
+        touch = rng.integers(-TOUCH, TOUCH + 1, len(played))
+        left_out = rng.random(len(played)) < (_LEFT_OUT if part is Part.DRUMS else 0.0)
+        notes[part] = tuple(
+            replace(note, velocity=min(max(note.velocity + int(moved), 1), 127))
+            for note, moved, out in zip(played, touch, left_out, strict=True)
+            if not (out and note.velocity < _SOFT)
+        )
+    return Bar(bar.plan, notes)
 
 
 def bass_line(

@@ -11,7 +11,9 @@ and the desk learns from :class:`Locked` which one it was.
 
 import copyreg
 import pickle
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -235,11 +237,13 @@ class StageStatus:
 class Link:
     """One end of the line between the desk and one of its processes.
 
-    :meth:`send` never waits; :meth:`receive` takes what is there. The socket may be polled.
+    :meth:`send` never waits; :meth:`receive` takes what is there. The socket may be polled. What is
+    sent before the other end is there, or reads again, is kept for it.
     """
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self.socket = socket
+        self._kept: deque[bytes] = deque()
 
     @classmethod
     def listening(cls, context: "zmq.Context[zmq.Socket[bytes]]", path: Path) -> Self:
@@ -257,18 +261,26 @@ class Link:
 
     def send(self, message: object) -> bool:
         """Send; False where the other end has not read for so long that no more may wait."""
-        try:
-            self.socket.send(pickle.dumps(message, pickle.HIGHEST_PROTOCOL), zmq.DONTWAIT)
-        except zmq.Again:
+        if len(self._kept) >= MOST_WAITING:
             return False
+        self._kept.append(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        self._flush()
         return True
 
     def receive(self) -> Any | None:
         """The next message; None where there is none."""
+        self._flush()
         try:
             return pickle.loads(self.socket.recv(zmq.DONTWAIT))
         except zmq.Again:
             return None
+
+    def _flush(self) -> None:
+        # A socket without a peer takes nothing: the desk speaks before its processes listen.
+        with suppress(zmq.Again):
+            while self._kept:
+                self.socket.send(self._kept[0], zmq.DONTWAIT)
+                self._kept.popleft()
 
     def close(self) -> None:
         """Drop what was not sent, and end."""

@@ -25,15 +25,12 @@ from lofid.music.midi import without_overlaps
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, BarPlan
+from lofid.outputs.messages import Status
 from lofid.outputs.output import SAMPLE_RATE, Audio, BarLine, Block, Event
 from lofid.service.links import Cue
 from lofid.sound.lines import BarLines, frames_per_tick
 from lofid.sound.studio import BLOCK, LEAD, STEMS, Studio
 from lofid.sound.synth import GRID
-
-NOTE_OFF, NOTE_ON = 0x80, 0x90
-CLOCK, STOP = 0xF8, 0xFC
-"""Status bytes of MIDI 1.0."""
 
 TICKS_PER_CLOCK = TICKS_PER_BAR // (24 * BEATS_PER_BAR)
 
@@ -278,7 +275,7 @@ class Transport:
         """The music has been faded out: end the notes, and the bar if it is not to go on."""
         self._end_notes()
         if self._ticking:
-            self._cuts.append(Event(0, STOP))
+            self._cuts.append(Event(0, Status.STOP))
             self._ticking = False
         if not self._dropping:
             return
@@ -362,7 +359,7 @@ class Transport:
             frame = self._frame + max(0, at - first)
             if rank is _Rank.CLOCK:
                 self._ticking = True
-                events.append(Event(frame, CLOCK))
+                events.append(Event(frame, Status.CLOCK))
             elif isinstance(what, _Placed):
                 while self._placed[0] is not what:
                     self._placed.popleft()
@@ -383,11 +380,11 @@ class Transport:
             if place in self._sounding:
                 yield self._note_off(*place)
             self._sounding[place] = strike.number
-            yield Event(0, NOTE_ON, (strike.pitch, strike.velocity), strike.part)
+            yield Event(0, Status.NOTE_ON, (strike.pitch, strike.velocity), strike.part)
 
     def _note_off(self, part: Part, pitch: int) -> Event:
         del self._sounding[part, pitch]
-        return Event(0, NOTE_OFF, (pitch, 0), part)
+        return Event(0, Status.NOTE_OFF, (pitch, 0), part)
 
     def _end_notes(self) -> None:
         self._cuts += [self._note_off(*place) for place in list(self._sounding)]

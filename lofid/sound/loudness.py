@@ -27,19 +27,32 @@ _HOP = SAMPLE_RATE // 10
 _WINDOW = 4  # hops of 0.1 s in a gating block of 0.4 s
 
 
+class Tenths:
+    """How loud each tenth of a second of a stream is."""
+
+    def __init__(self) -> None:
+        self._state = np.zeros((2, 2, 2))
+        self._partial = np.zeros(2)
+
+    def hear(self, audio: Audio) -> NDArray[np.float64]:
+        """Measure the next frames: the energies of the tenths that ended in them."""
+        energies: NDArray[np.float64] = _kernels.k_weighted_hops(
+            audio, _HOP, self._state, self._partial
+        )
+        return energies
+
+
 class Meter:
     """The loudness of the last ``memory`` seconds of a stream in which something sounded."""
 
     def __init__(self, memory: float) -> None:
-        self._state = np.zeros((2, 2, 2))
-        self._partial = np.zeros(2)
+        self._tenths = Tenths()
         self._hops = np.zeros(0)
         self._blocks: deque[float] = deque(maxlen=round(memory * SAMPLE_RATE / _HOP))
 
     def hear(self, audio: Audio) -> None:
         """Measure the next frames."""
-        hops = _kernels.k_weighted_hops(audio, _HOP, self._state, self._partial)
-        self._hops = np.concatenate((self._hops, hops))
+        self._hops = np.concatenate((self._hops, self._tenths.hear(audio)))
         if len(self._hops) >= _WINDOW:
             blocks = np.convolve(self._hops, np.full(_WINDOW, 1 / _WINDOW), "valid")
             self._blocks.extend(blocks[blocks > to_energy(SILENCE)])

@@ -12,9 +12,10 @@ from lofid.music.chords import Chord, Key
 from lofid.music.notes import TICKS_PER_BAR, Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, BarPlan, Section
+from lofid.outputs.messages import Status
 from lofid.outputs.output import SAMPLE_RATE, Event
 from lofid.service.links import Cue
-from lofid.service.transport import CLOCK, FADE, NOTE_OFF, NOTE_ON, STOP, Passage, Transport
+from lofid.service.transport import FADE, Passage, Transport
 from lofid.sound.studio import BLOCK, LEAD, Studio
 
 FAST = 480.0  # BPM: half a second a bar
@@ -75,7 +76,7 @@ def events(passages: list[Passage]) -> list[Event]:
 
 
 def strikes(passages: list[Passage]) -> list[Event]:
-    return [event for event in events(passages) if event.status == NOTE_ON]
+    return [event for event in events(passages) if event.status == Status.NOTE_ON]
 
 
 def check_stream(passages: list[Passage]) -> None:
@@ -93,12 +94,12 @@ def check_stream(passages: list[Passage]) -> None:
         assert all(block.frame <= line.frame < frame for line in block.lines)
         for event in block.events:
             place = event.part, event.data[0] if event.data else -1
-            if event.status == NOTE_ON:
+            if event.status == Status.NOTE_ON:
                 assert place not in sounding
                 sounding.add(place)
-            elif event.status == NOTE_OFF:
+            elif event.status == Status.NOTE_OFF:
                 sounding.remove(place)
-            elif event.status == STOP:
+            elif event.status == Status.STOP:
                 assert not sounding
 
 
@@ -154,7 +155,7 @@ def test_lines_and_clocks_lie_on_exact_frames(studio: Studio) -> None:
     transport.cue(cues)
     passages = run(transport, 20, frames=4096)
     lines = [line for passage in passages for line in passage.lines]
-    clocks = [event.frame for event in events(passages) if event.status == CLOCK]
+    clocks = [event.frame for event in events(passages) if event.status == Status.CLOCK]
     exact = Fraction(lines[0].frame)
     for line in lines:
         tempo = Fraction(line.bar.plan.tempo)
@@ -194,7 +195,12 @@ def test_a_note_rings_over_the_bar_line_and_ends(transport: Transport) -> None:
     passages = run(transport, 1.0)
     check_stream(passages)
     notes = [(e.status, e.frame) for e in events(passages) if e.part is Part.KEYS]
-    assert [status for status, _ in notes] == [NOTE_ON, NOTE_OFF, NOTE_ON, NOTE_OFF]
+    assert [status for status, _ in notes] == [
+        Status.NOTE_ON,
+        Status.NOTE_OFF,
+        Status.NOTE_ON,
+        Status.NOTE_OFF,
+    ]
     assert notes[1][1] == notes[2][1]  # struck again: let go on the same frame, before
 
 
@@ -219,7 +225,7 @@ def test_pause_holds_in_the_middle_of_a_bar(transport: Transport) -> None:
     quiet = run(transport, 1.0)
     audio = np.concatenate([passage.block.audio for passage in quiet])
     assert audio[:FADE].any() and not audio[FADE:].any()
-    assert [event.status for event in events(quiet)].count(STOP) == 1
+    assert [event.status for event in events(quiet)].count(Status.STOP) == 1
     assert not any(event.frame > quiet[0].block.frame + FADE for event in events(quiet))
     transport.play()
     rest = run(transport, 1.0)
@@ -228,7 +234,7 @@ def test_pause_holds_in_the_middle_of_a_bar(transport: Transport) -> None:
     pause = sum(len(passage.block.audio) for passage in quiet) - FADE
     lines = [line.frame for passage in passages + rest for line in passage.lines]
     assert lines[2] - lines[1] == pytest.approx(SAMPLE_RATE / 2 + pause, abs=1)
-    clocks = [e for e in events(passages + quiet + rest) if e.status == CLOCK]
+    clocks = [e for e in events(passages + quiet + rest) if e.status == Status.CLOCK]
     inside = [e for e in clocks if lines[1] <= e.frame < lines[2]]
     assert len(inside) == 96  # none lost, none twice
 
@@ -268,7 +274,7 @@ def test_panic_ends_what_sounds_and_nothing_else(transport: Transport) -> None:
     passages = run(transport, 0.1)
     transport.panic()
     ended = transport.block(BLOCK)
-    offs = [event for event in ended.block.events if event.status == NOTE_OFF]
+    offs = [event for event in ended.block.events if event.status == Status.NOTE_OFF]
     assert len(offs) == 3 and {event.frame for event in offs} == {ended.block.frame}
     rest = run(transport, 0.35)
     assert [event.data[0] for event in strikes(rest)][:1] == [72]
@@ -385,8 +391,8 @@ def test_whatever_is_cued_and_when_the_takes_form_one_chain(
     transport.stop()
     passages += run(transport, 0.1)
     check_stream(passages)
-    ons = [event for event in events(passages) if event.status == NOTE_ON]
-    offs = [event for event in events(passages) if event.status == NOTE_OFF]
+    ons = [event for event in events(passages) if event.status == Status.NOTE_ON]
+    offs = [event for event in events(passages) if event.status == Status.NOTE_OFF]
     assert len(ons) == len(offs)
     locked = [take for passage in passages for take in passage.locked]
     sounded = [take for take in heard(passages) if take]

@@ -1,0 +1,350 @@
+"""The stage: the process that keeps time. ``python -m lofid.service.stage SOCKET``.
+
+One thread renders block after block, just in time, and hands each to every output; it alone
+touches the transport. It goes by the output that keeps time, and where there is none by the clock.
+With ``--virtual`` nothing waits but for cues and for the outputs: the same music, as fast as the
+machine can.
+
+The stage needs nobody: without the desk it would go on playing. It ends when the desk says so, or
+is gone.
+"""
+
+import argparse
+import gc
+import os
+import queue
+import signal
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import zmq
+
+from lofid.music.parameters import Settings
+from lofid.music.plan import BarPlan
+from lofid.outputs.messages import Status
+from lofid.outputs.output import SAMPLE_RATE, Received
+from lofid.service import links, priority
+from lofid.service.children import end_with_parent
+from lofid.service.feed import Feed, Timekeeper
+from lofid.service.levels import Meters
+from lofid.service.links import Link
+from lofid.service.pace import Pace
+from lofid.service.sync import ClockFollower
+from lofid.service.transport import Line, Passage, Transport
+from lofid.sound.studio import BLOCK, Studio
+
+FAST_BLOCK = 8 * BLOCK
+"""Frames rendered at once on the virtual clock, where nobody steers."""
+
+_SPARE = 0.006  # seconds before a block must be heard by which an output that stalls is left
+_STATUS = 1.0  # seconds between two reports
+_COLLECT = 60.0  # seconds between two looks for memory that nobody uses
+_GRACE = 4.0  # seconds for the outputs to finish their files
+_LIMIT = 5.0  # seconds after which the process ends, come what may
+_DRIFT = 0.02  # seconds by which a sound server's clock may be off without having begun anew
+_BACKLOG = 2 * SAMPLE_RATE  # frames that an output may be behind on the virtual clock
+_BAR = 240.0  # seconds of a bar at 1 BPM
+
+
+class Stage:
+    """Plays what the desk sends; :meth:`run` in the main thread."""
+
+    def __init__(self, link: Link, seed: int, *, virtual: bool) -> None:
+        self._link = link
+        self._virtual = virtual
+        self._settings = Settings()
+        studio = Studio(self._settings, seed)
+        studio.render(BLOCK)  # what is compiled when it is first used is compiled now
+        self._transport = Transport(studio, seed, self._tempo)
+        self._pace = Pace()
+        self._meters = Meters()
+        self._follower = ClockFollower()
+        self._timekeeper = Timekeeper()
+        self._feeds: dict[str, Feed] = {}
+        self._closing: list[Feed] = []
+        self._said: queue.SimpleQueue[tuple[Feed, links.OutputState]] = queue.SimpleQueue()
+        self._to_be_heard: deque[tuple[float, object]] = deque()
+        self._leaving = threading.Event()
+        self._sounding: Line | None = None
+        self._stand_ins = 0
+        self._clock = "virtual" if virtual else "system"
+        self._bpm = 0.0
+        self._busy = 0.0  # seconds of rendering since the last report
+        self._played = 0  # frames since the last report
+        self._report_at = self._collect_at = 0.0
+        self._anchor: tuple[str, int] | None = None
+
+    def leave(self) -> None:
+        """End soon, from whichever thread: fade out, finish the files."""
+        self._leaving.set()
+
+    def run(self) -> None:
+        """Play until told to leave."""
+        granted = priority.Granted("usual", False, ()) if self._virtual else priority.ask()
+        # What was made so far stays; what plays makes no cycles worth a pause in the music.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._link.send(
+            links.StageReady(granted.scheduling, granted.memory_locked, granted.remarks)
+        )
+        frames = FAST_BLOCK if self._virtual else BLOCK
+        while not self._leaving.is_set():
+            self._receive()
+            if self._virtual:
+                self._wait_for_cues(frames)
+            else:
+                self._wait()
+            if not self._leaving.is_set():
+                self._play(frames)
+        self._end()
+
+    # -- what the desk says -------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        while (message := self._link.receive()) is not None:
+            self._obey(message)
+
+    def _obey(self, message: object) -> None:
+        match message:
+            case links.Cues():
+                self._transport.cue(message.cues)
+            case links.Mixing():
+                self._transport.mix(message.settings, message.muted)
+                self._adopt(message.settings)
+            case links.AddOutput():
+                self._add(message.name, message.spec)
+            case links.RemoveOutput():
+                self._remove(message.name)
+            case links.Pause():
+                self._transport.pause()
+            case links.Play():
+                self._transport.play()
+            case links.Stop():
+                self._transport.stop()
+            case links.Panic():
+                self._transport.panic()
+                for feed in self._feeds.values():
+                    feed.silence()
+            case links.Leave():
+                self.leave()
+
+    def _adopt(self, settings: Settings) -> None:
+        if settings is not self._settings:
+            self._settings = settings
+            for feed in self._feeds.values():
+                feed.adopt(settings)
+
+    def _add(self, name: str, spec: str) -> None:
+        self._remove(name)
+        timekeeper = None if self._virtual else self._timekeeper
+        feed = Feed(name, spec, self._settings, timekeeper, self._said.put)
+        self._feeds[name] = feed
+        feed.start()
+
+    def _remove(self, name: str) -> None:
+        feed = self._feeds.pop(name, None)
+        if feed is not None:
+            feed.close()
+            self._closing = [one for one in self._closing if not one.closed(0)]
+            self._closing.append(feed)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Wait until the next block is due."""
+        keeper = self._timekeeper.feed
+        if keeper is not None and keeper.playing and keeper.ready(self._pace.left - _SPARE):
+            self._clock = keeper.name
+            if keeper.heard is not None:
+                self._pace.follow(self._moment(*keeper.heard))
+            return
+        # Nobody keeps the time, or whoever should does not take what it has got: the others
+        # must not wait for it.
+        self._clock = "system"
+        if keeper is None:
+            self._go_by_server()
+        if not self._pace.wait():
+            self._transport.skip()
+
+    def _moment(self, frame: int, moment: float) -> float:
+        """When the next block is heard, from when a frame of the stream is."""
+        return moment + (self._transport.frame - frame) / SAMPLE_RATE
+
+    def _go_by_server(self) -> None:
+        """Keep to the clock of a sound server, where an output stands on one."""
+        for feed in self._feeds.values():
+            reading = feed.clock
+            if reading is None:
+                continue
+            count, moment = reading
+            if self._anchor is None or self._anchor[0] != feed.name:
+                ahead = round((self._pace.moment - moment) * SAMPLE_RATE)
+                self._anchor = feed.name, count + ahead - self._transport.frame
+            place = count - self._anchor[1]
+            if abs(self._moment(place, moment) - self._pace.moment) < _DRIFT:
+                self._pace.follow(self._moment(place, moment))
+                self._clock = feed.name
+            else:
+                self._anchor = None  # its count has begun anew
+            return
+        self._anchor = None
+
+    def _wait_for_cues(self, frames: int) -> None:
+        """On the virtual clock: wait until there is something to play, and room for it."""
+        while not self._leaving.is_set() and (
+            self._transport.held or self._transport.lacks_cue(frames)
+        ):
+            self._report()
+            self._link.socket.poll(100)
+            self._receive()
+        for feed in self._feeds.values():
+            while feed.opening or (feed.backlog > _BACKLOG and not self._leaving.is_set()):
+                feed.ready(0.01)
+
+    def _tempo(self, frame: int, plan: BarPlan) -> float:
+        """BPM of the bar whose line is heard at a frame: the plan's, or what another clock asks."""
+        self._bpm = plan.tempo
+        if self._settings.midi.follow and not self._virtual:
+            now = time.monotonic()
+            asked = self._follower.tempo(now)
+            if asked is not None:
+                self._bpm = asked
+                line = self._pace.moment + (frame - self._transport.frame) / SAMPLE_RATE
+                # Where our next line lies nearest to one of the clock's, let it fall on that.
+                following = self._follower.bar_line(line + 0.5 * _BAR / asked)
+                if following is not None:
+                    self._bpm = _BAR / (following[1] - line)
+        return self._bpm
+
+    # -- playing ------------------------------------------------------------------------------
+
+    def _play(self, frames: int) -> None:
+        """Render the next block, hand it out, tell what is heard in it."""
+        began = time.perf_counter()
+        passage = self._transport.block(frames)
+        self._busy += time.perf_counter() - began
+        self._played += frames
+        moment = None if self._virtual else self._pace.moment
+        block = replace(passage.block, moment=moment)
+        if passage.settings is not None:
+            self._adopt(passage.settings)
+        for feed in self._feeds.values():
+            feed.offer(block)
+        for take in passage.locked:
+            self._link.send(links.Locked(take))
+        self._hear(passage, self._pace.moment)
+        self._pace.advance(frames)
+        self._listen()
+        self._report()
+
+    def _hear(self, passage: Passage, moment: float) -> None:
+        """Have the bar lines of a passage told when they are heard, and measure it."""
+        for line in passage.lines:
+            at = moment + (line.frame - passage.block.frame) / SAMPLE_RATE
+            if self._sounding is not None:
+                sounded = links.BarSounded(self._sounding.take, self._meters.bar())
+                self._to_be_heard.append((at, sounded))
+            started = links.BarStarted(
+                line.take, line.bar, line.frame, at, line.seconds, line.reason
+            )
+            self._to_be_heard.append((at, started))
+            self._sounding = line
+            self._stand_ins += not line.take
+        for levels in self._meters.hear(passage):
+            self._link.send(levels)
+        now = time.monotonic()
+        while self._to_be_heard and (self._virtual or self._to_be_heard[0][0] <= now):
+            self._link.send(self._to_be_heard.popleft()[1])
+
+    def _listen(self) -> None:
+        """Take what came in through the outputs: controllers, and another program's clock."""
+        for feed in self._feeds.values():
+            while feed.received:
+                self._came_in(feed.received.popleft())
+
+    def _came_in(self, message: Received) -> None:
+        if message.status & 0xF0 == Status.CONTROL:
+            control, value = message.data
+            self._link.send(links.Controller((message.status & 0x0F) + 1, control, value))
+            return
+        self._follower.hear(message)
+        if self._settings.midi.follow:
+            match message.status:
+                case Status.START:
+                    self._transport.stop()
+                    self._transport.play()
+                case Status.CONTINUE:
+                    self._transport.play()
+                case Status.STOP:
+                    self._transport.pause()
+
+    def _report(self) -> None:
+        """Tell what has become of the outputs and, once a second, the counters."""
+        while not self._said.empty():
+            feed, state = self._said.get()
+            # What a name stood for before is of no more interest.
+            if self._feeds.get(state.name, feed) is feed:
+                self._link.send(state)
+        now = time.monotonic()
+        if now < self._report_at:
+            return
+        self._report_at = now + _STATUS
+        load = self._busy * SAMPLE_RATE / self._played if self._played else 0.0
+        self._busy, self._played = 0.0, 0
+        xruns = sum(feed.xruns for feed in self._feeds.values())
+        self._link.send(
+            links.StageStatus(
+                self._clock, self._transport.held, load, self._stand_ins, xruns, self._bpm
+            )
+        )
+        if now >= self._collect_at:
+            self._collect_at = now + _COLLECT
+            gc.collect()
+
+    def _end(self) -> None:
+        """Fade out, and let every output finish what it makes."""
+        self._transport.stop()
+        self._play(2 * BLOCK)
+        for name in list(self._feeds):
+            self._remove(name)
+        until = time.monotonic() + _GRACE
+        for feed in self._closing:
+            feed.closed(max(0.0, until - time.monotonic()))
+        self._report()
+
+
+def main() -> None:
+    """Start the stage."""
+    parser = argparse.ArgumentParser(prog="python -m lofid.service.stage")
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("--seed", type=int, default=1, help="of texture and tape, and of stand-ins")
+    parser.add_argument("--virtual", action="store_true", help="as fast as the machine can")
+    arguments = parser.parse_args()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    stage = Stage(
+        Link.calling(context, arguments.socket), arguments.seed, virtual=arguments.virtual
+    )
+
+    def leave() -> None:
+        stage.leave()
+        time.sleep(_LIMIT)
+        os._exit(1)
+
+    def terminated(_number: int, _frame: FrameType | None) -> None:
+        stage.leave()
+
+    end_with_parent(leave)
+    # Ctrl-C in a terminal reaches every process of it; the desk says what becomes of this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, terminated)
+    stage.run()
+    context.destroy(linger=200)
+
+
+if __name__ == "__main__":
+    main()
