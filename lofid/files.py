@@ -22,6 +22,15 @@ def user_path(text: str) -> Path:
         ) from None
 
 
+def xdg_folder(variable: str, default: Path) -> Path:
+    """The folder that a variable of the XDG Base Directory Specification names.
+
+    The default where it names none; the specification says to ignore relative paths.
+    """
+    named = Path(os.environ.get(variable, ""))
+    return named if named.is_absolute() else default
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to, renamed to ``path`` when all went well.

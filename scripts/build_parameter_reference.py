@@ -12,15 +12,21 @@ HEAD = """# Parameters
 
 What a preset file may set, and `lofid render` and `lofid play` with it. Written by
 `scripts/build_parameter_reference.py` from `lofid/music/parameters.py`. A preset is a TOML file; a
-parameter that it leaves out keeps its default. Changes of `[music]`, `[form]` and `[groove]` are
-heard at the next bar line, those of `[sound]`, `[mix]` and `[midi]` at once.
+parameter that it leaves out keeps its default. The fourth column tells when a change is heard that
+is made while the music plays.
 """
 
 
 def _row(parameter: Parameter) -> str:
     plain = parameter.plain(parameter.default)
     default = ", ".join(map(str, plain)) if isinstance(plain, list) else _shown(plain)
-    cells = (f"`{parameter.name}`", parameter.allowed, default or "empty", parameter.description)
+    cells = (
+        f"`{parameter.name}`",
+        parameter.allowed,
+        default or "empty",
+        parameter.effect,
+        parameter.description,
+    )
     return f"| {' | '.join(cells)} |"
 
 
@@ -37,7 +43,7 @@ def reference() -> str:
         rows = [_row(row) for row in PARAMETERS.values() if row.group == group]
         summary = (members.__doc__ or "").partition(": ")[2].strip().rstrip(".")
         pages.append(
-            f"## [{group}]: {summary}\n\n| key | takes | default | |\n|---|---|---|---|\n"
+            f"## [{group}]: {summary}\n\n| key | takes | default | heard | |\n|---|---|---|---|---|\n"
             + "\n".join(rows)
             + "\n"
         )

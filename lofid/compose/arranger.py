@@ -40,11 +40,14 @@ _OFF_SHARE = 0.4
 _STRUM_MS = 4.0
 """Between neighbouring notes of one chord, from the lowest up."""
 
+_WANDERING = 3.0
+"""Milliseconds by which a part may lie elsewhere when a bar stands in for one that did not come."""
+
+_GHOST = 60
+"""Velocity below which a hat may be missing unnoticed."""
+
 _LEADING = 0.6
 """How often a bass note on the fourth beat leads to the next root."""
-
-_LEFT_OUT, _SOFT = 0.25, 60
-"""Share of the drums' hits below a velocity that a bar played once more leaves out."""
 
 _HATS = frozenset({DrumClass.CLOSED_HAT, DrumClass.OPEN_HAT, DrumClass.RIDE})
 
@@ -97,23 +100,36 @@ def arrange(
 
 
 def varied(bar: Bar, seed: int, times: int) -> Bar:
-    """The bar played once more, for the ``times``-th time: the same notes with another touch.
+    """A bar as it may be played once more, while no new one comes; ``times`` counts from 1.
 
-    Now and then a soft hit of the drums is left out.
+    Every note is struck a little otherwise, each part lies a little earlier or later as a whole,
+    and now and then one of the softest hats is left out. Which notes there are, and the plan, stay.
     """
-    notes = {}
-    for part, played in bar.notes.items():
-        rng = generator(
-            seed, Stream.STAND_IN, bar.plan.index, times * len(Part) + [*Part].index(part)
-        )
+    rng = generator(seed, Stream.STAND_IN, bar.plan.index, times)
+    ticks = round(_WANDERING * bar.plan.tempo * PPQ / 60_000)
+    notes: dict[Part, tuple[Note, ...]] = {}
+    for part in Part:
+        if part not in bar.notes:
+            continue
+        played = list(bar.notes[part])
+        ghosts = [note for note in played if part is Part.DRUMS and _is_ghost_hat(note)]
+        if ghosts and rng.random() < 0.5:
+            played.remove(ghosts[int(rng.integers(len(ghosts)))])
+        shift = int(rng.integers(-ticks, ticks + 1))
         touch = rng.integers(-TOUCH, TOUCH + 1, len(played))
-        left_out = rng.random(len(played)) < (_LEFT_OUT if part is Part.DRUMS else 0.0)
         notes[part] = tuple(
-            replace(note, velocity=min(max(note.velocity + int(moved), 1), 127))
-            for note, moved, out in zip(played, touch, left_out, strict=True)
-            if not (out and note.velocity < _SOFT)
+            replace(
+                note,
+                start=min(max(note.start + shift, EARLIEST_START), TICKS_PER_BAR - 1),
+                velocity=min(max(note.velocity + int(step), 1), 127),
+            )
+            for note, step in zip(played, touch, strict=True)
         )
     return Bar(bar.plan, notes)
+
+
+def _is_ghost_hat(note: Note) -> bool:
+    return DRUM_CLASS[note.pitch] is DrumClass.CLOSED_HAT and note.velocity < _GHOST
 
 
 def bass_line(

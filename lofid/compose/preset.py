@@ -1,53 +1,91 @@
-"""Presets: musical and sound choices under a name, as TOML files."""
+"""Presets: musical and sound choices under a name, as TOML files.
 
+Those that come with lofid lie in the package, the user's own in a folder; the user's go first.
+"""
+
+import json
 import re
 import tomllib
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
+from pathlib import Path
 
 from lofid.errors import LofidError
-from lofid.files import user_path
-from lofid.music.parameters import GROUPS, Settings
+from lofid.files import user_path, write_durably, xdg_folder
+from lofid.music.parameters import GROUPS, PARAMETERS, Settings
 
 DEFAULT = "study"
+
+MOST_BYTES = 2**20
+"""A file beyond this is no preset."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A preset that has been read: its name, one sentence about it, and all settings."""
+    """A preset that has been read: its name, one sentence about it, and all settings.
+
+    ``own`` says that it is the user's.
+    """
 
     name: str
     description: str
     settings: Settings
+    own: bool = False
 
 
-def preset_names() -> list[str]:
-    """The presets that come with lofid, the default one first."""
-    files = (entry.name for entry in resources.files("lofid.presets").iterdir())
-    names = sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
-    return [DEFAULT, *(name for name in names if name != DEFAULT)]
+class PresetMistake(LofidError):
+    """What is wrong in a preset file; ``line`` and ``key`` are None where it has no such place."""
+
+    def __init__(self, message: str, line: int | None = None, key: str | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        self.key = key
 
 
-def load_preset(name_or_path: str) -> Preset:
+def own_presets() -> Path:
+    """The folder of the user's own presets, ``NAME.toml``; it need not be there."""
+    return xdg_folder("XDG_CONFIG_HOME", Path.home() / ".config") / "lofid" / "presets"
+
+
+def preset_names(folder: Path | None = None) -> list[str]:
+    """The presets that come with lofid, the default one first, then the user's own.
+
+    ``folder`` is where these lie, :func:`own_presets` where it is None.
+    """
+    shipped = sorted(path.stem for path in _shipped().iterdir() if path.suffix == ".toml")
+    own = sorted(path.stem for path in (folder or own_presets()).glob("*.toml"))
+    return list(dict.fromkeys([DEFAULT, *shipped, *own]))
+
+
+def all_presets(folder: Path | None = None) -> list[Preset]:
+    """Every preset of :func:`preset_names` that can be read."""
+    found = []
+    for name in preset_names(folder):
+        with suppress(LofidError):
+            found.append(load_preset(name, folder))
+    return found
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("lofid.presets")))
+
+
+def load_preset(name_or_path: str, folder: Path | None = None) -> Preset:
     """The preset of that name, or the one in that file (anything with a / or ending in .toml).
 
-    Parameters that a file does not set keep their defaults. Raises :class:`LofidError` for an
-    unknown name, an unreadable file, an unknown table or key, or a value that is not allowed.
+    The user's own presets lie in ``folder``, :func:`own_presets` where it is None. Parameters that
+    a file does not set keep their defaults. Raises :class:`LofidError` for an unknown name, an
+    unreadable file, an unknown table or key, or a value that is not allowed.
     """
     if "/" in name_or_path or name_or_path.endswith(".toml"):
         path = user_path(name_or_path)
-        try:
-            text = path.read_text("utf-8-sig")  # some editors begin a file with a mark
-        except (OSError, UnicodeDecodeError) as error:
-            reason = (
-                f"{error.strerror}; check the path"
-                if isinstance(error, OSError)
-                else "it is not UTF-8 text; save it as UTF-8"
-            )
-            raise LofidError(f"The preset file '{path}' cannot be read: {reason}.") from error
-        return parse_preset(text, path.stem, str(path))
-    names = preset_names()
+        return parse_preset(read_preset(path), path.stem, str(path))
+    own = (folder or own_presets()) / f"{name_or_path}.toml"
+    names = preset_names(folder)
     if name_or_path not in names:
         near = get_close_matches(name_or_path, names, n=2)
         known = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}."
@@ -55,40 +93,132 @@ def load_preset(name_or_path: str) -> Preset:
             f"There is no preset '{name_or_path}'; {known} "
             "A file of your own is given by its path, such as ./mine.toml."
         )
-    text = resources.files("lofid.presets").joinpath(f"{name_or_path}.toml").read_text("utf-8")
-    return parse_preset(text, name_or_path, f"{name_or_path}.toml")
+    if own.exists():
+        return replace(parse_preset(read_preset(own), name_or_path, str(own)), own=True)
+    shipped = _shipped() / f"{name_or_path}.toml"
+    return parse_preset(read_preset(shipped), name_or_path, shipped.name)
+
+
+def read_preset(path: Path) -> str:
+    """The text of a preset file; raises :class:`LofidError` where it cannot be read."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise LofidError(f"The file '{path}' is too large for a preset; choose another.")
+        return path.read_text("utf-8-sig")  # some editors begin a file with a mark
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (
+            f"{error.strerror}; check the path"
+            if isinstance(error, OSError)
+            else "it is not UTF-8 text; save it as UTF-8"
+        )
+        raise LofidError(f"The preset file '{path}' cannot be read: {reason}.") from error
 
 
 def parse_preset(text: str, name: str, source: str) -> Preset:
-    """A preset from the text of a TOML file; ``source`` names the file in error messages."""
+    """A preset from the text of a TOML file; ``source`` names the file in error messages.
+
+    Raises the first :class:`PresetMistake`.
+    """
+    preset, mistakes = checked_preset(text, name, source)
+    if mistakes:
+        raise mistakes[0]
+    return preset
+
+
+def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[PresetMistake]]:
+    """What can be made of the text of a TOML file, and all that is wrong in it."""
+    settings = Settings()
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise LofidError(f"The preset '{source}' is not valid TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:  # a number may be too long, a list too deep
+        message = f"The preset '{source}' is not valid TOML: {error}."
+        line = re.search(r"at line (\d+)", str(error))
+        mistake = PresetMistake(message, int(line[1]) if line else None)
+        return Preset(name, "", settings), [mistake]
+    mistakes: list[PresetMistake] = []
     description = document.pop("description", "")
     if not isinstance(description, str):
-        raise LofidError(f"The description of preset '{source}' must be a text in quotes.")
-    settings = Settings()
+        message = f"The description of preset '{source}' must be a text in quotes."
+        mistakes.append(PresetMistake(message, _line(text, None, "description"), "description"))
+        description = ""
     for group, table in document.items():
         if not isinstance(table, dict) or group not in GROUPS:
-            raise LofidError(
-                f"'{group}' in preset '{source}'{_line(text, None, group)} is no table of "
-                f"parameters; the tables are {', '.join(f'[{known}]' for known in GROUPS)}."
+            line_number = _line(text, None, group)
+            message = (
+                f"'{group}' in preset '{_place(source, line_number)}' is no table of parameters; "
+                f"the tables are {', '.join(f'[{known}]' for known in GROUPS)}."
             )
+            mistakes.append(PresetMistake(message, line_number, group))
+            continue
         for key, value in table.items():
-            where = source + _line(text, group, key)
-            settings = settings.with_value(f"{group}.{key}", value, where)
-    return Preset(name, description, settings)
+            path, line_number = f"{group}.{key}", _line(text, group, key)
+            try:
+                settings = settings.with_value(path, value, _place(source, line_number))
+            except LofidError as error:
+                mistakes.append(PresetMistake(str(error), line_number, path))
+    return Preset(name, description, settings), mistakes
 
 
-def _line(text: str, group: str | None, key: str) -> str:
-    """``, line 12``: where a key of a group, or a group (None), is written; tomllib tells not."""
+def preset_text(description: str, settings: Settings) -> str:
+    """The TOML file of a preset: what differs from the defaults; the inverse of reading it."""
+    lines = [f"description = {_toml(description)}"]
+    for group in GROUPS:
+        rows = [row for row in PARAMETERS.values() if row.group == group]
+        changed = [row for row in rows if settings.value(row.path) != row.default]
+        if changed:
+            lines += ["", f"[{group}]"]
+            lines += [
+                f"{row.name} = {_toml(row.plain(settings.value(row.path)))}" for row in changed
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def save_preset(folder: Path, name: str, description: str, settings: Settings) -> Path:
+    """Write a preset of the user's own, instead of what had the name; returns its file.
+
+    Raises :class:`LofidError` for a name that is none, and where the disk refuses.
+    """
+    if not _NAME.fullmatch(name):
+        raise LofidError(
+            f"A preset cannot be called {name[:60]!r}; use 1 to 32 letters without accents, "
+            "digits, - and _, beginning with a letter or digit."
+        )
+    path = folder / f"{name}.toml"
+    try:
+        content = preset_text(description, settings).encode()
+        folder.mkdir(parents=True, exist_ok=True)
+    except UnicodeEncodeError as error:
+        raise LofidError("The description holds half a character; write it anew.") from error
+    except OSError as error:
+        raise LofidError(
+            f"The folder '{folder}' cannot be made ({error.strerror}); check who owns it."
+        ) from error
+    write_durably(path, content)
+    return path
+
+
+def _toml(value: object) -> str:
+    """A plain value as TOML writes it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    # JSON's texts are TOML's, but for one control character; numbers and flags are the same.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _place(source: str, line: int | None) -> str:
+    return source if line is None else f"{source}, line {line}"
+
+
+def _line(text: str, group: str | None, key: str) -> int | None:
+    """The line where a key of a group, or a group (None), is written; tomllib does not tell."""
     table: str | None = None
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[\s*([\w.-]+)\s*\]", line)
         table = header[1] if header else table
         if group is None and table == key:
-            return f", line {number}"
+            return number
         if table == group and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
-            return f", line {number}"
-    return ""
+            return number
+    return None

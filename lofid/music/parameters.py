@@ -32,6 +32,7 @@ class Effect(StrEnum):
     """When a changed value is heard."""
 
     MUSICAL = "at the next bar line"
+    SONG = "with the next song"
     MIX = "at once"
 
 
@@ -358,10 +359,10 @@ class Music:
     moods: tuple[Mood, ...] = choices(
         (Mood.MELLOW, Mood.JAZZ, Mood.SOUL),
         "Families of chord progressions a song chooses from.",
-        effect=Effect.MUSICAL,
+        effect=Effect.SONG,
     )
     borrowed: float = number(
-        0.15, 0, 1, "", "Share of loops with chords from outside the key.", effect=Effect.MUSICAL
+        0.15, 0, 1, "", "Share of loops with chords from outside the key.", effect=Effect.SONG
     )
     parts: tuple[Part, ...] = choices(
         (Part.KEYS, Part.MELODY, Part.BASS, Part.DRUMS), "Who plays.", effect=Effect.MUSICAL
@@ -401,13 +402,13 @@ class Form:
         64,
         "bars",
         "Length of a section A or B, rounded to whole loops.",
-        effect=Effect.MUSICAL,
+        effect=Effect.SONG,
     )
     sections: int = integer(
-        4, 1, 8, "sections", "How many sections A and B a song has.", effect=Effect.MUSICAL
+        4, 1, 8, "sections", "How many sections A and B a song has.", effect=Effect.SONG
     )
-    intro: bool = flag(True, "Open a song without drums.", effect=Effect.MUSICAL)
-    breaks: bool = flag(True, "Take layers away between sections.", effect=Effect.MUSICAL)
+    intro: bool = flag(True, "Open a song without drums.", effect=Effect.SONG)
+    breaks: bool = flag(True, "Take layers away between sections.", effect=Effect.SONG)
     variation: float = number(
         0.4,
         0,

@@ -4,6 +4,7 @@ A file holds the whole model, so that it can be played, checked and credited wit
 beside it. Knows no torch and no engine.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -89,10 +90,15 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as a value: its card and its float32 tensors."""
+    """A model as a value: its card and its float32 tensors.
+
+    ``hash`` is that of the file it was read from, 16 hexadecimal digits; empty for one that was
+    never written: states mean something to the very same weights only.
+    """
 
     card: ModelCard
     tensors: Tensors
+    hash: str = ""
 
 
 def tensor_shapes(config: RwkvConfig) -> dict[str, tuple[int, ...]]:
@@ -216,7 +222,7 @@ def load_model(path: Path, vocabulary_hash: str | None = None) -> Model:
         )
     tensors = {name: _loaded(path, name, entry) for name, entry in entries}
     check_tensors(card.config, tensors, path)
-    return Model(card, tensors)
+    return Model(card, tensors, hashlib.sha256(content).hexdigest()[:16])
 
 
 def _stored(tensor: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
