@@ -139,7 +139,7 @@ class DeviceOutput(Output):
         """Xruns of the ring and of the device, the ring's target and the whole latency in ms."""
         buffered = self._wanted / SAMPLE_RATE
         return {
-            "device": self._device or "default",
+            "device": self._device,
             "xruns": int(self._counters[_ring.XRUNS]),
             "device_xruns": int(self._counters[_ring.UNDERFLOWS]),
             "buffer_ms": round(1000 * buffered, 1),

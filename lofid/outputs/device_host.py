@@ -24,6 +24,7 @@ from lofid.outputs.output import SAMPLE_RATE
 from lofid.realtime import schedule
 from lofid.system import PORTAUDIO, missing_error
 
+_JACK = "JACK Audio Connection Kit"
 _PRIORITY = 60  # of 99; above all that makes the audio
 _LATENCY = 0.02  # seconds of the device's own buffer, where it has a choice; JACK has none
 _PATIENCE = 0.5  # seconds for the device to be let go of
@@ -102,21 +103,21 @@ def _opened(name: str | None, player: _Player) -> tuple[Any, str]:
     """A stream that plays, and what the device is called."""
     sounddevice = _sounddevice()
     device = _chosen(name)
-    called = "The sound card" if device is None else f"The device '{device.name}'"
     try:
         stream = sounddevice.RawOutputStream(
-            device=None if device is None else device.index,
+            device=device.index,
             samplerate=SAMPLE_RATE,
             channels=2,
             dtype="float32",
-            latency=_LATENCY,
+            # JACK's buffers are not ours to choose; PortAudio would add its own to them.
+            latency="low" if device.host == _JACK else _LATENCY,
             callback=player.callback,
         )
         stream.start()
     except sounddevice.PortAudioError as error:
         raise LofidError(
-            f"{called} cannot be opened at {SAMPLE_RATE} Hz ({error.args[0]}); close what else "
-            "uses it, or choose another one of those that `lofid doctor` lists."
+            f"The device '{device.name}' cannot be opened at {SAMPLE_RATE} Hz ({error.args[0]}); "
+            "close what else uses it, or choose another one of those that `lofid doctor` lists."
         ) from None
     # A server that wakes up takes what fills its buffer, and then nothing for a while.
     asleep = round(2 * stream.latency * SAMPLE_RATE)
@@ -124,15 +125,15 @@ def _opened(name: str | None, player: _Player) -> tuple[Any, str]:
     while player.counters[_ring.ASKED] <= asleep:
         if time.monotonic() - began > _SLOW_START:
             raise LofidError(
-                f"{called} was opened and does not play; see that its server still runs, or choose"
-                " another one of those that `lofid doctor` lists."
+                f"The device '{device.name}' was opened and does not play; see that its server "
+                "still runs, or choose another one of those that `lofid doctor` lists."
             )
         time.sleep(0.005)
-    return stream, "" if device is None else device.name
+    return stream, device.name
 
 
-def _chosen(name: str | None) -> Device | None:
-    """The device whose name holds ``name``; None for the system's own choice."""
+def _chosen(name: str | None) -> Device:
+    """The device whose name holds ``name``; without one, the system's own choice."""
     found = devices()
     if not found:
         raise LofidError(
@@ -140,7 +141,9 @@ def _chosen(name: str | None) -> Device | None:
             "start a sound server (PipeWire, PulseAudio, JACK)."
         )
     if name is None:
-        return None if int(_sounddevice().default.device[1]) >= 0 else found[0]
+        # Where JACK runs it has the card, and ALSA's way to JACK is longer.
+        usual = int(_sounddevice().default.device[1])
+        return max(found, key=lambda device: (device.host == _JACK, device.index == usual))
     fitting = [device for device in found if name.lower() in device.name.lower()]
     if not fitting:
         names = ", ".join(f"'{device.name}'" for device in found)
