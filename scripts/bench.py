@@ -4,8 +4,6 @@ python scripts/bench.py            # about ten minutes on two cores
 python scripts/bench.py --only playing --only rendering
 """
 
-import json
-import platform
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,14 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import typer
 from rich.console import Console
 
 from lofid.errors import LofidError
-from lofid.files import replacing
 from lofid.judge import bench
-from lofid.judge.figures import Figure, as_markdown, as_table
+from lofid.judge.figures import Figure, publish
 
 
 class Measurement(StrEnum):
@@ -64,19 +60,7 @@ def main(
             for name in only or measurements:
                 status.update(f"Measuring {name} ...")
                 figures += measurements[name]()
-    machine = (
-        f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}"
-    )
-    console = Console()
-    if as_json:
-        described = [figure.as_json() for figure in figures]
-        console.print_json(json.dumps({"machine": machine, "figures": described}))
-    else:
-        console.print(as_table(figures, machine))
-    if markdown:
-        with replacing(markdown) as temporary_name:
-            text = f"# Benchmark\n\nOn {machine}.\n\n{as_markdown(figures)}"
-            temporary_name.write_text(text, "utf-8")
+    publish(figures, "Benchmark", as_json=as_json, markdown=markdown)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Daemon:
     def listening(self, *topics: str) -> Iterator["Listener"]:
         """Hear events of these topics, across restarts."""
         with Client(self.address) as client, client.events(*topics) as events:
-            yield Listener(self, events)
+            yield Listener(self, client, events)
 
     def family(self) -> list[psutil.Process]:
         """The desk and every process under it."""
@@ -126,9 +126,10 @@ class Daemon:
 
 
 class Listener:
-    """Events of a daemon, in the order they came."""
+    """Events of a daemon, in the order they came, and a client to steer it."""
 
-    def __init__(self, daemon: Daemon, events: Events) -> None:
+    def __init__(self, daemon: Daemon, client: Client, events: Events) -> None:
+        self.client = client
         self._daemon = daemon
         self._events = events
 

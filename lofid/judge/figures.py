@@ -1,9 +1,16 @@
 """Measured figures beside their targets, as a table, as Markdown and as JSON."""
 
+import json
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
+from rich.console import Console
 from rich.table import Table
+
+from lofid.files import replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ def _cell(figure: Figure, column: str) -> str:
 def _number(value: float | None, unit: str) -> str:
     if value is None:
         return "–"  # noqa: RUF001 - an en dash is what a table shows for nothing
-    digits = 0 if value == int(value) and abs(value) != 1 else 3 if abs(value) < 1 else 2
+    digits = 0 if value % 1 == 0 and abs(value) != 1 else 3 if abs(value) < 1 else 2
     return f"{value:,.{digits}f} {unit}".strip()
 
 
@@ -135,3 +142,24 @@ def as_markdown(figures: Sequence[Figure]) -> str:
         lines += [f"| {' | '.join(_cell(f, column) for column in columns)} |" for f in members]
         lines += ["", *(f"* {f.name}: {f.note}" for f in members if f.note), ""]
     return "\n".join(lines).strip() + "\n"
+
+
+def publish(figures: Sequence[Figure], title: str, *, as_json: bool, markdown: Path | None) -> bool:
+    """Print the figures, as a table or as JSON; ``markdown`` also gets them, under ``title``.
+
+    Returns whether no target was missed.
+    """
+    machine = (
+        f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    console = Console()
+    if as_json:
+        described = [figure.as_json() for figure in figures]
+        console.print_json(json.dumps({"machine": machine, "figures": described}))
+    else:
+        console.print(as_table(figures, machine))
+    if markdown:
+        with replacing(markdown) as temporary:
+            text = f"# {title}\n\nOn {machine}.\n\n{as_markdown(figures)}"
+            temporary.write_text(text, "utf-8")
+    return all(figure.verdict != "missed" for figure in figures)

@@ -1,0 +1,354 @@
+"""Long runs of a real daemon: every bar in order, memory and descriptors flat, no frame lost.
+
+On the virtual clock a day of music takes minutes; in real time both cores are kept busy while JACK
+plays, and what it played is compared with a file that the daemon wrote beside it. Needs psutil,
+SciPy, matplotlib and, in real time, jackd.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+from scipy.signal import fftconvolve
+
+from lofid.files import replacing
+from lofid.judge.capture import Captured, blocks, jack_server, recording
+from lofid.judge.daemon import Daemon, Listener
+from lofid.judge.figures import Figure, Target
+from lofid.outputs.output import SAMPLE_RATE, Audio
+from lofid.service.protocol import BarEvent, WarningEvent
+
+MEGABYTE = 1e6
+_SAMPLING = 2.0  # seconds between two looks at the processes
+_SETTLED = 1.0  # hours of music after which memory must not grow any more
+_HALF_STEP = 2.0**-23  # of 24 bits, and half a step for rounding in floats
+
+
+@dataclass
+class Usage:
+    """Memory and descriptors of each process over a run.
+
+    ``hours`` are those of music at each look; the lists of a process are as long.
+    """
+
+    hours: list[float] = field(default_factory=list)
+    megabytes: dict[str, list[float]] = field(default_factory=dict)
+    descriptors: dict[str, list[float]] = field(default_factory=dict)
+    proportional: float = 0.0
+    """Megabytes of all processes together, shared pages counted once; the most that was seen."""
+
+    def look(self, daemon: Daemon, hours: float) -> None:
+        """Note what the processes hold now; one that is gone counts as nothing."""
+        together = 0.0
+        self.hours.append(hours)
+        for role, process in daemon.processes().items():
+            try:
+                memory = process.memory_full_info()
+                descriptors = process.num_fds()
+            except psutil.Error:
+                continue
+            together += memory.pss / MEGABYTE
+            for table, value in (
+                (self.megabytes, memory.rss / MEGABYTE),
+                (self.descriptors, float(descriptors)),
+            ):
+                row = table.setdefault(role, [])
+                row += [float("nan")] * (len(self.hours) - 1 - len(row))
+                row.append(value)
+        for table in (self.megabytes, self.descriptors):
+            for row in table.values():
+                row.extend([float("nan")] * (len(self.hours) - len(row)))
+        self.proportional = max(self.proportional, together)
+
+    def slope(self, rows: Sequence[Sequence[float]], after: float) -> float | None:
+        """How much the sum of the rows grows an hour from ``after`` on; None if that is too short.
+
+        The straight line of least squares.
+        """
+        hours = np.array(self.hours)
+        total = np.sum([np.array(row) for row in rows], axis=0)
+        counted = (hours >= after) & np.isfinite(total)
+        if np.count_nonzero(counted) < 10:
+            return None
+        return float(np.polyfit(hours[counted], total[counted], 1)[0])
+
+    def figures(self, group: str, after: float) -> list[Figure]:
+        """Growth after ``after`` hours, descriptors likewise, and the most that was held."""
+        since = f"after {after:g} h of music"
+        memory = [
+            Figure(
+                group,
+                "memory, all processes",
+                self.slope(list(self.megabytes.values()), after),
+                "MB/h",
+                Target(high=1),
+                note=f"resident, {since}",
+            )
+        ]
+        memory += [
+            Figure(group, f"memory, {role}", self.slope([row], after), "MB/h", note=since)
+            for role, row in self.megabytes.items()
+        ]
+        late = np.array(self.hours) >= after
+        grown = [
+            float(np.nanmax(np.array(row)[late]) - np.array(row)[late][0])
+            for row in self.descriptors.values()
+            if np.any(late)
+        ]
+        return [
+            *memory,
+            Figure(
+                group,
+                "descriptors more than at first",
+                max(grown, default=None),
+                target=Target(high=0),
+                note=f"{since}, the process that gained most",
+            ),
+            Figure(
+                group,
+                "memory, together",
+                self.proportional,
+                "MB",
+                Target(high=350),
+                note="the most; shared pages counted once",
+            ),
+        ]
+
+
+@dataclass
+class Bars:
+    """What was heard of a run, bar by bar."""
+
+    heard: int = 0
+    hours: float = 0.0
+    out_of_order: int = 0
+    stood_in: int = 0
+    warnings: list[str] = field(default_factory=list)
+    _last: int | None = None
+
+    def hear(self, event: object) -> None:
+        """Count an event."""
+        match event:
+            case BarEvent(bar=bar):
+                self.heard += 1
+                self.hours += bar.seconds / 3600
+                if bar.stand_in:
+                    self.stood_in += 1
+                    return
+                self.out_of_order += self._last is not None and bar.index != self._last + 1
+                self._last = bar.index
+            case WarningEvent(warning=warning):
+                self.warnings.append(warning.text)
+
+    def figures(self, group: str) -> list[Figure]:
+        """How many, and whether all came."""
+        return [
+            Figure(group, "music", self.hours, "h"),
+            Figure(group, "bars", float(self.heard)),
+            Figure(group, "bars out of order or missing", float(self.out_of_order), "", _NONE),
+            Figure(group, "bars that the loop stood in for", float(self.stood_in), "", _NONE),
+            Figure(group, "warnings", float(len(self.warnings)), "", _NONE),
+        ]
+
+
+_NONE = Target(high=0)
+
+
+def virtual(
+    folder: Path, hours: float, options: Sequence[str], pictures: Path | None = None
+) -> list[Figure]:
+    """That many hours of music as fast as the machine can; ``pictures`` gets the course of memory.
+
+    Raises LofidError where the daemon ends or falls silent.
+    """
+    bars, usage = Bars(), Usage()
+    began = time.monotonic()
+    with Daemon(folder, [*options, "--virtual-clock", "--output", "null"]) as daemon:
+        daemon.start()
+        with daemon.listening("bar", "warning") as listener:
+            _follow(daemon, listener, bars, usage, lambda: bars.hours >= hours)
+            wall = time.monotonic() - began
+            ended = daemon.stop()
+    group = f"{hours:g} h on the virtual clock"
+    after = min(_SETTLED, hours / 2)
+    if pictures is not None:
+        draw(usage, pictures)
+    return [
+        *bars.figures(group),
+        *usage.figures(group, after),
+        Figure(group, "speed", bars.hours * 3600 / wall, "x", note="of real time"),
+        Figure(group, "exit code", float(ended), "", _NONE),
+    ]
+
+
+def real_time(
+    folder: Path, minutes: float, options: Sequence[str], pictures: Path | None = None
+) -> list[Figure]:
+    """That many minutes through JACK while every core is busy.
+
+    Raises LofidError where the daemon ends or falls silent, or jackd is missing.
+    """
+    bars, usage = Bars(), Usage()
+    beside, captured = folder / "beside.wav", folder / "captured.wav"
+    name = f"lofid-soak-{os.getpid()}"
+    with ExitStack() as stack:
+        environment = stack.enter_context(jack_server(name))
+        recorder = stack.enter_context(recording(name, captured))
+        outputs = ("--output", "device:system", "--output", f"file:{beside}")
+        daemon = stack.enter_context(Daemon(folder, [*options, *outputs], environment))
+        daemon.start()
+        listener = stack.enter_context(daemon.listening("bar", "warning"))
+        bars.hear(listener.bar())
+        stack.enter_context(busy_cores())
+        until = time.monotonic() + 60 * minutes
+        before = _work(daemon)
+        _follow(daemon, listener, bars, usage, lambda: time.monotonic() >= until)
+        work = _work(daemon) - before
+        status = listener.client.status()
+        ended = daemon.stop()
+        found = recorder.stop()
+    group = f"{minutes:g} min in real time, every core busy"
+    same = compare(found, beside)
+    if pictures is not None:
+        draw(usage, pictures)
+    return [
+        *bars.figures(group),
+        Figure(group, "frames compared", float(same.frames)),
+        Figure(group, "frames that differ", float(same.different), "", _NONE, note=same.note),
+        Figure(group, "frames the recorder missed", float(found.missed), "", _NONE),
+        Figure(group, "xruns, as the daemon says", float(status.stage.xruns), "", _NONE),
+        Figure(group, "work of all processes", 100 * work / (60 * minutes), "% of a core"),
+        Figure(group, "memory, together", usage.proportional, "MB", Target(high=350)),
+        Figure(group, "exit code", float(ended), "", _NONE, note=status.stage.scheduling),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sameness:
+    """How a capture compares with the file that was written beside it."""
+
+    frames: int
+    different: int
+    note: str
+
+
+def compare(captured: Captured, beside: Path) -> Sameness:
+    """Compare frame by frame, from the first second of sound to the end of the shorter one.
+
+    The capture begins later or earlier than the file: where they belong together is found once, by
+    correlation; from there on no frame may be missing or too many.
+    """
+    probe_at, probe = _first_sound(beside)
+    heard = next(blocks(captured.path, 120 * SAMPLE_RATE))
+    lag = _lag(heard, probe)
+    if lag is None:
+        return Sameness(0, len(probe), "the file's beginning is not in the capture")
+    compared = different = 0
+    first: int | None = None
+    pairs = zip(
+        _from(captured.path, lag), _from(beside, probe_at), strict=False
+    )  # the shorter one ends it
+    for left, right in pairs:
+        length = min(len(left), len(right))
+        apart = np.any(np.abs(left[:length] - right[:length]) > _HALF_STEP, axis=1)
+        if first is None and np.any(apart):
+            first = compared + int(np.argmax(apart))
+        different += int(np.count_nonzero(apart))
+        compared += length
+    note = "" if first is None else f"first after {first / SAMPLE_RATE:.3f} s"
+    return Sameness(compared, different, note)
+
+
+def _first_sound(path: Path) -> tuple[int, Audio]:
+    """Two seconds of audio from where sound begins, and their frame."""
+    audio = next(blocks(path, 60 * SAMPLE_RATE))
+    loud = np.flatnonzero(np.abs(audio).max(axis=1) > 0.01)
+    start = int(loud[0]) if len(loud) else 0
+    return start, audio[start : start + 2 * SAMPLE_RATE]
+
+
+def _lag(heard: Audio, probe: Audio) -> int | None:
+    """The frame of ``heard`` at which ``probe`` begins; None where it does not."""
+    correlation = fftconvolve(heard[:, 0], probe[::-1, 0], mode="valid")
+    lag = int(np.argmax(correlation))
+    found = heard[lag : lag + len(probe)]
+    return lag if np.abs(found - probe).max() <= 1e-3 else None
+
+
+def _from(path: Path, frame: int) -> Iterator[Audio]:
+    """The audio from a frame on, in pieces of equal length."""
+    rest = np.zeros((0, 2), np.float32)
+    for block in blocks(path, 10 * SAMPLE_RATE):
+        if frame >= len(block):
+            frame -= len(block)
+            continue
+        rest = np.concatenate([rest, block[frame:]])
+        frame = 0
+        while len(rest) >= SAMPLE_RATE:
+            yield rest[:SAMPLE_RATE]
+            rest = rest[SAMPLE_RATE:]
+    yield rest
+
+
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """Keep every core busy with processes of ordinary priority."""
+    hogs = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(os.cpu_count() or 1)
+    ]
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def draw(usage: Usage, path: Path) -> None:
+    """A picture of every process' memory over the hours of music."""
+    import matplotlib  # noqa: PLC0415  # slow to load, and not every run draws
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    figure, axes = pyplot.subplots(figsize=(9, 4))
+    for role, row in usage.megabytes.items():
+        axes.plot(usage.hours, row, label=role)
+    axes.set(xlabel="hours of music", ylabel="resident memory, MB", ylim=(0, None))
+    axes.legend()
+    figure.tight_layout()
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+    pyplot.close(figure)
+
+
+def _follow(
+    daemon: Daemon,
+    listener: Listener,
+    bars: Bars,
+    usage: Usage,
+    enough: Callable[[], bool],
+) -> None:
+    look = time.monotonic()
+    while not enough():
+        bars.hear(listener.next())
+        if time.monotonic() >= look:
+            usage.look(daemon, bars.hours)
+            look = time.monotonic() + _SAMPLING
+
+
+def _work(daemon: Daemon) -> float:
+    """Seconds that all processes have computed so far."""
+    total = 0.0
+    for process in daemon.family():
+        times = process.cpu_times()
+        total += times.user + times.system
+    return total
