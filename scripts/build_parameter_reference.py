@@ -43,7 +43,8 @@ def reference() -> str:
         rows = [_row(row) for row in PARAMETERS.values() if row.group == group]
         summary = (members.__doc__ or "").partition(": ")[2].strip().rstrip(".")
         pages.append(
-            f"## [{group}]: {summary}\n\n| key | takes | default | heard | |\n|---|---|---|---|---|\n"
+            f"## [{group}]: {summary}\n\n"
+            "| key | takes | default | heard | |\n|---|---|---|---|---|\n"
             + "\n".join(rows)
             + "\n"
         )
