@@ -102,6 +102,11 @@ class SessionState:
     a: LoopMemory | None = None
     b: LoopMemory | None = None
 
+    @property
+    def opens_loop(self) -> bool:
+        """Whether the next bar is the first of a pass of a loop."""
+        return self.bar == self.song.bars or locate(self.song, self.bar).slot == 0
+
     def loop(self, name: LoopName) -> LoopMemory | None:
         """What is kept of a loop; None before it was first played."""
         return self.a if name is LoopName.A else self.b

@@ -12,7 +12,6 @@ from functools import partial, singledispatchmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lofid.compose.form import locate
 from lofid.compose.preset import Preset, all_presets, load_preset, save_preset
 from lofid.compose.session import Moment, check_models
 from lofid.compose.station import SessionState
@@ -262,10 +261,10 @@ class Answers:
             take = history.pop()
             if take.number > sounding.number:
                 continue
-            if take.before.song.number != begin.song.number:
+            if take.after.song.number != sounding.after.song.number:
                 break
             begin = take.before
-            if locate(begin.song, begin.bar).slot == 0:
+            if begin.opens_loop:
                 break
         return self._kept(request.name, begin)
 

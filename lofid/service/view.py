@@ -71,9 +71,10 @@ class View:
         """The song of the bar that sounds."""
         if self.take is None:
             return None
-        before, plan = self.take.before, self.take.bar.plan
-        song = before.song
-        return SongInfo(song.number, before.bar, song.bars, plan.key.symbol, plan.tempo)
+        # The state before a song's first bar is still of the song before.
+        after, plan = self.take.after, self.take.bar.plan
+        song = after.song
+        return SongInfo(song.number, after.bar - 1, song.bars, plan.key.symbol, plan.tempo)
 
     def level(self) -> LevelInfo:
         """How loud it is."""
