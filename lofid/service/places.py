@@ -4,9 +4,11 @@ The folders follow the XDG Base Directory Specification 0.8. A session's name is
 it is checked here, once. This module knows no socket and no file format.
 """
 
+import errno
 import fcntl
 import os
 import re
+import socket
 import stat
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from lofid.errors import LofidError
+from lofid.files import xdg_folder
 
 DEFAULT_SESSION = "main"
 
@@ -54,8 +57,8 @@ class Places:
         return cls(
             session,
             _runtime_base() / session,
-            _xdg("XDG_STATE_HOME", home / ".local" / "state") / "lofid" / session,
-            _xdg("XDG_CONFIG_HOME", home / ".config") / "lofid",
+            xdg_folder("XDG_STATE_HOME", home / ".local" / "state") / "lofid" / session,
+            xdg_folder("XDG_CONFIG_HOME", home / ".config") / "lofid",
         )
 
     @property
@@ -130,6 +133,13 @@ class Hold:
         os.close(self._lock)
 
 
+def is_served(path: Path) -> bool:
+    """Whether somebody listens at a Unix socket; a file alone may be left from a process killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a listener with much to do is one
+        return probe.connect_ex(os.fsencode(path)) not in (errno.ENOENT, errno.ECONNREFUSED)
+
+
 def check_socket(path: Path) -> None:
     """Raise :class:`LofidError` where a path is too long for a socket."""
     length = len(os.fsencode(path))
@@ -141,15 +151,9 @@ def check_socket(path: Path) -> None:
         )
 
 
-def _xdg(variable: str, default: Path) -> Path:
-    """The folder that a variable names; the specification says to ignore relative ones."""
-    named = Path(os.environ.get(variable, ""))
-    return named if named.is_absolute() else default
-
-
 def _runtime_base() -> Path:
     fallback = Path(tempfile.gettempdir()) / f"lofid-{os.getuid()}"
-    named = _xdg("XDG_RUNTIME_DIR", fallback)
+    named = xdg_folder("XDG_RUNTIME_DIR", fallback)
     return named if named == fallback else named / "lofid"
 
 

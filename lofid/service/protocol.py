@@ -411,6 +411,7 @@ class WriterInfo(Struct, frozen=True):
     load: Annotated[float, Meta(description="Share of real time that writing takes.")] = 0.0
     ahead: Annotated[int, Meta(description="Bars that are written and not yet heard.")] = 0
     restarts: Annotated[int, Meta(description="How often it had to be started anew.")] = 0
+    process: Annotated[int | None, Meta(description="Its process id.")] = None
 
 
 class StageInfo(Struct, frozen=True):
@@ -426,6 +427,7 @@ class StageInfo(Struct, frozen=True):
     xruns: Annotated[int, Meta(description="Times that an audio device ran empty.")] = 0
     stand_ins: Annotated[int, Meta(description="Bars for which the last good loop stood in.")] = 0
     restarts: Annotated[int, Meta(description="How often it had to be started anew.")] = 0
+    process: Annotated[int | None, Meta(description="Its process id.")] = None
     remarks: Annotated[list[str], Meta(description="What could be better on this machine.")] = []
 
 
