@@ -32,6 +32,7 @@ from lofid.service.children import end_with_parent
 from lofid.service.feed import Feed, Timekeeper
 from lofid.service.levels import Meters
 from lofid.service.links import Link
+from lofid.service.memory import give_back
 from lofid.service.pace import Pace
 from lofid.service.sync import ClockFollower
 from lofid.service.transport import Line, Passage, Transport
@@ -84,11 +85,9 @@ class Stage:
 
     def run(self) -> None:
         """Play until told to leave."""
+        give_back()  # before it is locked
         granted = priority.Granted("usual", False, ()) if self._virtual else priority.ask()
-        # What was made so far stays; what plays makes no cycles worth a pause in the music.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
+        gc.disable()  # what plays makes no cycles worth a pause in the music
         self._link.send(
             links.StageReady(granted.scheduling, granted.memory_locked, granted.remarks)
         )

@@ -19,6 +19,7 @@ from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.shipped import shipped_model
 from lofid.service.children import end_with_parent
 from lofid.service.links import Link, Write, WriteFailed, WriterReady, Written
+from lofid.service.memory import give_back
 from lofid.tokens import drums, keys
 
 _NICENESS = 5  # bars are written ahead: whoever keeps time goes first
@@ -70,6 +71,7 @@ def main() -> None:
     with Station(keys_player(engines["keys"]), drums_player(engines["drums"])) as station:
         # The first bar compiles what has not been compiled on this machine, and warms the caches.
         station.step(station.opening(Settings(), 0), Settings())
+        give_back()
         link.send(ready)
         serve(link, station)
 
