@@ -33,7 +33,13 @@ _AT_ONCE = 16_384  # frames; libsndfile's Vorbis writer overflows its stack on l
 
 
 class FileOutput(Output):
-    """Writes to a temporary name beside ``path``, which gets its name when it is complete."""
+    """Writes to a temporary name beside ``path``, which gets its name when it is closed.
+
+    Where the disk is full, :meth:`write` raises, and what was written until then is finished by
+    :meth:`close` all the same, or removed by :meth:`abort`.
+    """
+
+    comes_back = False
 
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in FORMATS:
@@ -86,21 +92,39 @@ class FileOutput(Output):
                 raise self._error(_FULL)
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
+        """Finish the file and give it its name.
+
+        Raises :class:`LofidError` where there was no space for all of it. Then it ends early or,
+        if no player could read it, keeps its temporary name.
+        """
         if self._file is None:
             return
-        frames = self._file.frames
+        written = self._file.frames
         self._file.close()
         self._file = None
         # A full disk may show only now: libsndfile writes behind, and closes without complaint.
         try:
-            complete = not self._failed and sf.info(os.fsencode(self._temporary)).frames >= frames
+            # A FLAC file that ends early says that its length is unknown, which reads as endless.
+            frames = sf.info(os.fsencode(self._temporary)).frames
+            readable = min(frames, written + _AT_ONCE * self._failed)
         except sf.LibsndfileError:
-            complete = False
-        if not complete:
+            readable = 0
+        if readable >= written and not self._failed:
+            self._stack.close()
+        elif readable:
+            self._stack.close()
+            raise LofidError(
+                f"The file '{self.path}' ends after about {readable / SAMPLE_RATE:.0f} seconds"
+                f" ({_FULL}); make room there before you record again."
+            )
+        else:
+            left = self._temporary.with_name(f"{self.path.stem}.part{self.path.suffix}")
+            self._temporary.rename(left)
             self.abort()
-            raise self._error(_FULL)
-        self._stack.close()
+            raise LofidError(
+                f"The file '{self.path}' could not be finished ({_FULL}); what there is of it is "
+                f"kept as '{left}'. Make room there before you record again."
+            )
 
     def abort(self) -> None:
         """Remove the temporary file."""

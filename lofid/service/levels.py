@@ -4,7 +4,7 @@ import numpy as np
 
 from lofid.service.links import Levels
 from lofid.service.transport import Passage
-from lofid.sound.loudness import SILENCE, Tenths, to_energy, to_loudness
+from lofid.sound.loudness import SILENCE, Tenths, to_loudness
 
 _FLOOR = 1e-6  # -120 dBFS: the peak of silence
 
@@ -22,8 +22,8 @@ class Meters:
         for name, audio in {**passage.stems, "mix": passage.block.audio}.items():
             peak = max(float(audio.max(initial=0.0)), -float(audio.min(initial=0.0)))
             self._peaks[name] = max(self._peaks.get(name, _FLOOR), peak)
-        energies = [float(energy) for energy in self._tenths.hear(passage.block.audio)]
-        self._bar += [energy for energy in energies if energy > to_energy(SILENCE)]
+        energies = self._tenths.hear(passage.block.audio)
+        self._bar += [energy for energy in energies if to_loudness(energy) > SILENCE]
         if not energies:
             return []
         peaks = {name: float(20 * np.log10(peak)) for name, peak in self._peaks.items()}

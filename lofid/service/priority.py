@@ -10,6 +10,8 @@ import resource
 import sys
 from dataclasses import dataclass
 
+from lofid.realtime import schedule
+
 PRIORITY = 10
 """Of SCHED_FIFO, 1 to 99: before everything usual, behind the kernel's own and the sound server."""
 
@@ -28,13 +30,10 @@ class Granted:
 def ask() -> Granted:
     """Real-time scheduling for this thread and those it starts; memory that is never paged out."""
     remarks: list[str] = []
-    scheduling = "usual"
     if sys.platform != "linux":
-        return Granted(scheduling, False, ())
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-        scheduling = f"real time (SCHED_FIFO, priority {PRIORITY})"
-    except PermissionError:
+        return Granted(schedule(PRIORITY), False, ())
+    scheduling = schedule(PRIORITY)
+    if os.sched_getscheduler(0) != os.SCHED_FIFO:
         remarks.append(
             "Sound is not scheduled in real time; allow it with LimitRTPRIO=20 in the service's"
             " unit, or with 'rtprio 20' for your user in /etc/security/limits.conf."

@@ -2,6 +2,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,16 @@ import pytest
 import soundfile as sf
 
 from lofid.errors import LofidError
-from lofid.outputs import SAMPLE_RATE, open_output, parse
+from lofid.outputs import SAMPLE_RATE, Audio, Block, Output, open_output, parse
 
 
-def tone(seconds: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def tone(seconds: float) -> Audio:
     turns = 440 * np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return np.repeat(0.3 * np.sin(2 * np.pi * turns)[:, None], 2, axis=1).astype(np.float32)
+
+
+def write(output: Output, audio: Audio, frame: int = 0) -> None:
+    output.write(Block(frame, audio))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +29,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, suffix: str, kind: str) -
     path, audio = tmp_path / f"out{suffix}", tone(2.5)
     output = open_output(f"file:{path}")
     for start in range(0, len(audio), 31_000):
-        output.write(audio[start : start + 31_000])
+        write(output, audio[start : start + 31_000], start)
         assert not path.exists()
     output.close()
     back, rate = sf.read(path)
@@ -40,7 +45,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, suffix: str, kind: str) -
 def test_a_wav_is_plain_and_has_room_to_outgrow_4_gib(tmp_path: Path) -> None:
     path = tmp_path / "out.wav"
     output = open_output(f"file:{path}")
-    output.write(tone(0.1))
+    write(output, tone(0.1))
     output.close()
     header = path.read_bytes()[:48]
     # EBU Tech 3306: a JUNK chunk holds the place in which RF64 keeps its sizes.
@@ -50,7 +55,7 @@ def test_a_wav_is_plain_and_has_room_to_outgrow_4_gib(tmp_path: Path) -> None:
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.flac")
     output = open_output(f"file:{tmp_path}/{name}")
-    output.write(tone(0.1))
+    write(output, tone(0.1))
     output.close()
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -59,44 +64,77 @@ def test_an_aborted_file_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "out.flac"
     path.write_text("before")
     output = open_output(f"file:{path}")
-    output.write(tone(0.1))
+    write(output, tone(0.1))
     output.abort()
     output.abort()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
-def test_no_space_left(tmp_path: Path, suffix: str) -> None:
-    # A limit on the file size fails writes as a full disk does; it needs a process of its own.
-    code = (
-        "import sys, signal, numpy as np; from lofid.outputs import open_output\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from lofid.errors import LofidError\n"
-        "output = open_output('file:' + sys.argv[1])\n"
-        "noise = np.random.default_rng(1).uniform(-1, 1, (48000, 2)).astype('float32')\n"
-        "try:\n"
-        "    for _ in range(60): output.write(noise)\n"
-        "    output.close()\n"
-        "except LofidError as error:\n"
-        "    print(error); output.abort(); sys.exit(1)\n"
-    )
-    path = tmp_path / f"out{suffix}"
+FILL = """
+import sys, signal, numpy as np
+from lofid.errors import LofidError
+from lofid.outputs import Block, open_output
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+output = open_output("file:" + sys.argv[1])
+noise = np.random.default_rng(1).uniform(-1, 1, (48000, 2)).astype("float32")
+try:
+    for second in range(60):
+        output.write(Block(second * 48000, noise))
+except LofidError as error:
+    print(error)
+try:
+    getattr(output, sys.argv[2])()
+except LofidError as error:
+    print(error)
+"""
 
+
+def filled(path: Path, ending: str, space: int) -> str:
+    """What is said where noise fills ``space`` bytes, and the output then is closed or aborted."""
+
+    # A limit on the file size fails writes as a full disk does; it needs a process of its own.
     def small() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (space, space))
 
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)],
+        [sys.executable, "-c", FILL, str(path), ending],
         preexec_fn=small,
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"},
     )
-    assert done.returncode == 1, done.stderr
-    assert "could not be written" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
+def test_no_space_left_and_nothing_to_be_kept(tmp_path: Path, suffix: str) -> None:
+    said = filled(tmp_path / f"out{suffix}", "abort", 300_000)
+    assert "could not be written" in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "seconds"), [(".wav", 1.0), (".flac", 0.9), (".mp3", 8.0), (".ogg", 5.5)]
+)
+def test_what_was_recorded_before_the_disk_was_full_is_kept(
+    tmp_path: Path, suffix: str, seconds: float
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    assert "ends after about" in filled(path, "close", 300_000)
+    assert list(tmp_path.iterdir()) == [path]
+    read = 0
+    with sf.SoundFile(path) as file, suppress(sf.LibsndfileError):  # the last frame is cut
+        while len(audio := file.read(480)):
+            read += len(audio)
+    assert read >= seconds * SAMPLE_RATE
+
+
+def test_what_no_player_can_read_is_kept_under_another_name(tmp_path: Path) -> None:
+    said = filled(tmp_path / "out.ogg", "close", 100)
+    assert "out.part.ogg" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["out.part.ogg"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +147,7 @@ def test_no_space_left(tmp_path: Path, suffix: str) -> None:
         ("file:~nobody-of-that-name/x.wav", "no such user"),
         ("device:", "lacks a name"),
         ("devise", "did you mean device"),
-        ("cassette", "device[:NAME], file:PATH, null"),
+        ("cassette", "device[:NAME], file:PATH"),
     ],
 )
 def test_what_cannot_be_an_output(text: str, words: str) -> None:
@@ -128,6 +166,6 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_null_takes_everything() -> None:
     output = open_output("null")
-    output.write(tone(1.0))
+    write(output, tone(1.0))
     output.close()
     assert not output.keeps_time
