@@ -44,6 +44,16 @@ class Ahead(Generic[_Item]):
                 if ended:
                     raise self._error or StopIteration from None
 
+    def ready(self) -> _Item | None:
+        """The next item if it lies ready; None where it does not, or none will come."""
+        ended = not self._thread.is_alive()
+        try:
+            return self._ready.get_nowait()
+        except Empty:
+            if ended and self._error is not None:
+                raise self._error from None
+            return None
+
     def _make(self) -> None:
         try:
             for item in self._items:

@@ -4,12 +4,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from lofid.errors import LofidError
-from lofid.outputs import Output, open_output
+from lofid.music.parameters import Settings
+from lofid.outputs import Output, parse
 
 
 @contextmanager
-def opened_outputs(specs: Sequence[str], *, keep: bool) -> Iterator[list[Output]]:
+def opened_outputs(
+    specs: Sequence[str], settings: Settings, *, keep: bool
+) -> Iterator[list[Output]]:
     """The outputs of these specs, opened; closed when all went well.
+
+    The first one that can keeps the time, and takes its time: nobody steers here.
 
     Where something was raised they are aborted or, with ``keep``, closed all the same, each
     whatever becomes of the others: the recording of a stream is whole wherever it ends.
@@ -17,8 +22,17 @@ def opened_outputs(specs: Sequence[str], *, keep: bool) -> Iterator[list[Output]
     outputs: list[Output] = []
     with ExitStack() as opening:
         for spec in specs:
-            outputs.append(open_output(spec))
-            opening.callback(outputs[-1].abort)
+            output = parse(spec)
+            opening.callback(output.abort)
+            output.adopt(settings)
+            if output.keeps_time:
+                from lofid.outputs.device import STEADY, DeviceOutput
+
+                output.keeps_time = not any(other.keeps_time for other in outputs)
+                if isinstance(output, DeviceOutput):
+                    output.target = STEADY
+            output.open()
+            outputs.append(output)
         opening.pop_all()
     errors: list[BaseException] = []
     try:
@@ -33,5 +47,8 @@ def opened_outputs(specs: Sequence[str], *, keep: bool) -> Iterator[list[Output]
             output.close()
         except LofidError as error:
             errors.append(error)
+    if errors and all(isinstance(error, LofidError) for error in errors):
+        # What has failed, and what became of what it had written.
+        raise LofidError(" ".join(dict.fromkeys(map(str, errors))))
     if errors:
         raise errors[0]

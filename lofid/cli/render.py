@@ -87,7 +87,9 @@ def render(
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         # First the files: what cannot be written is told before anything is made.
-        outputs = {} if as_notes else stack.enter_context(_opened_files(out, stems))
+        outputs = (
+            {} if as_notes else stack.enter_context(_opened_files(out, stems, chosen.settings))
+        )
         progress = stack.enter_context(_progress())
         station = stack.enter_context(opened_station(keys_model, drums_model))
         music = length.followed(station.bars(chosen.settings, seed), progress, stop)
@@ -120,14 +122,15 @@ def render(
 
 
 @contextmanager
-def _opened_files(out: Path, stems: bool) -> Iterator[dict[str, Output]]:
+def _opened_files(out: Path, stems: bool, settings: Settings) -> Iterator[dict[str, Output]]:
     """The file of the mix, under the name ``MIX``, and those of the stems under theirs."""
     paths = {MIX: out}
     if stems:
         from lofid.sound.studio import STEMS
 
         paths |= {stem: out.with_stem(f"{out.stem}-{stem}") for stem in STEMS}
-    with opened_outputs([f"file:{path}" for path in paths.values()], keep=False) as outputs:
+    specs = [f"file:{path}" for path in paths.values()]
+    with opened_outputs(specs, settings, keep=False) as outputs:
         yield dict(zip(paths, outputs, strict=True))
 
 
