@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lofid import __version__
-from lofid.cli import doctor, play, presets, render, serve, service, train
+from lofid.cli import check, ctl, doctor, keys, play, presets, render, serve, service, train
 from lofid.errors import LofidError
 
 app = typer.Typer(
@@ -28,9 +28,12 @@ app = typer.Typer(
 app.command("play")(play.play)
 app.command("render")(render.render)
 app.command("presets")(presets.presets)
+app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
+app.add_typer(ctl.app, name="ctl")
+app.add_typer(keys.app, name="keys")
 app.add_typer(service.app, name="service")
 
 

@@ -6,8 +6,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lofid.cli._terminal import OUT, JsonOption, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
 from lofid.compose.preset import Preset, load_preset, preset_names
+from lofid.errors import LofidError
 from lofid.music.parameters import PARAMETERS
 
 
@@ -30,14 +31,20 @@ def presets(
     if name is not None:
         _show(load_preset(name), json)
         return
-    found = [load_preset(known) for known in preset_names()]
+    found: list[Preset] = []
+    for known in preset_names():
+        try:
+            found.append(load_preset(known))
+        except LofidError as error:  # a file of the user's own
+            ERR.print(f"{error}", highlight=False, markup=False, soft_wrap=True)
     if json:
         print_json([_plain(preset) for preset in found])
         return
     table = Table("Preset", "Tempo", "What it is", box=None, pad_edge=False)
     for preset in found:
         tempo = f"{preset.settings.music.tempo:g}"
-        table.add_row(f"[bold]{preset.name}[/bold]", tempo, preset.description)
+        description = escape(preset.description) + (" [dim](your own)[/dim]" if preset.own else "")
+        table.add_row(f"[bold]{escape(preset.name)}[/bold]", tempo, description)
     OUT.print(table)
 
 
@@ -58,4 +65,9 @@ def _plain(preset: Preset) -> dict[str, object]:
     values = {
         path: parameter.plain(preset.settings.value(path)) for path, parameter in PARAMETERS.items()
     }
-    return {"name": preset.name, "description": preset.description, "parameters": values}
+    return {
+        "name": preset.name,
+        "description": preset.description,
+        "own": preset.own,
+        "parameters": values,
+    }

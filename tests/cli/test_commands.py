@@ -27,7 +27,7 @@ def test_version() -> None:
     assert (result.returncode, result.stdout) == (0, f"lofid {__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["play", "render", "presets", "doctor", "train"])
+@pytest.mark.parametrize("command", ["play", "render", "presets", "check", "doctor", "train"])
 def test_every_command_explains_itself_with_examples(command: str) -> None:
     result = lofid(command, "--help")
     assert result.returncode == 0

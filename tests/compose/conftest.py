@@ -2,10 +2,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lofid.compose.player import Player, drums_player, keys_player
 from lofid.compose.station import Station
+from lofid.music.chords import Key, Mode
+from lofid.music.parameters import PARAMETERS, Kind, Parameter, Settings
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.state import State
 from lofid.tokens import drums, keys
@@ -44,7 +47,50 @@ def untrained_drums() -> Player:
     return drums_player(FadingEngine(len(drums.VOCABULARY), 2))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def station(untrained_keys: Player, untrained_drums: Player) -> Iterator[Station]:
     with Station(untrained_keys, untrained_drums) as opened:
         yield opened
+
+
+def values(parameter: Parameter) -> st.SearchStrategy[object]:
+    """Plain values that a parameter takes."""
+    low, high = parameter.minimum or 0.0, parameter.maximum or 0.0
+    options: list[str] = list(parameter.options or [""])
+    controls = [f"{n} {path}" for n, path in enumerate(("sound.rain", "mix.bass", "music.energy"))]
+    keys = [Key(tonic, mode).symbol for tonic in range(12) for mode in Mode]
+    printable = st.characters(blacklist_categories=("C", "Z"))
+    strategies: dict[Kind, st.SearchStrategy[object]] = {
+        Kind.NUMBER: st.floats(low, high),
+        Kind.INTEGER: st.integers(int(low), int(high)),
+        Kind.FLAG: st.booleans(),
+        Kind.CHOICE: st.sampled_from(options),
+        Kind.CHOICES: st.lists(st.sampled_from(options), min_size=1, unique=True),
+        Kind.KEYS: st.lists(st.sampled_from(keys), min_size=1, max_size=4),
+        Kind.TEXT: st.text(printable, max_size=int(high)),
+        Kind.CONTROLS: st.lists(st.sampled_from(controls), unique=True),
+    }
+    return strategies[parameter.kind]
+
+
+Change = tuple[str, object]
+
+
+@pytest.fixture(scope="session")
+def any_change() -> st.SearchStrategy[Change]:
+    """A parameter's path and a plain value for it."""
+    paths = st.sampled_from(sorted(PARAMETERS))
+    return paths.flatmap(lambda path: st.tuples(st.just(path), values(PARAMETERS[path])))
+
+
+@pytest.fixture(scope="session")
+def any_settings(any_change: st.SearchStrategy[Change]) -> st.SearchStrategy[Settings]:
+    """Settings with a few values that are not the defaults."""
+
+    def changed(changes: list[Change]) -> Settings:
+        settings = Settings()
+        for path, value in changes:
+            settings = settings.with_value(path, value)
+        return settings
+
+    return st.lists(any_change, max_size=12).map(changed)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lofid.compose.arranger import LoopPlace, Written, arrange, bass_line, swung
+from lofid.compose.arranger import TOUCH, LoopPlace, Written, arrange, bass_line, swung, varied
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.music.notes import (
     DRUM_PITCH,
@@ -17,7 +17,7 @@ from lofid.music.notes import (
     Part,
 )
 from lofid.music.parameters import Groove, Settings
-from lofid.music.plan import BarPlan
+from lofid.music.plan import Bar, BarPlan
 from lofid.music.scales import chord_scale
 
 SEEDS = st.integers(0, 2**64 - 1)
@@ -131,3 +131,33 @@ def test_parts_that_the_plan_leaves_out_are_silent() -> None:
     written = Written(drums=(Note(0, DRUM_PITCH[DrumClass.KICK], SIXTEENTH, 90),))
     plan = plan_for(1, parts=frozenset({Part.BASS}))
     assert set(arrange(plan, STILL, 1, LoopPlace(0, 0, 0), written)) == {Part.BASS}
+
+
+def test_a_bar_that_stands_in_is_the_same_bar_with_another_touch() -> None:
+    comping = tuple(Note(at * 480, 60 + at, 400, 80) for at in range(4))
+    melody = (Note(0, 72, 480, 70), Note(480, 74, 960, 70))
+    hats = tuple(Note(at * 240, DRUM_PITCH[DrumClass.CLOSED_HAT], 120, 40) for at in range(8))
+    kick = Note(0, DRUM_PITCH[DrumClass.KICK], 120, 110)
+    bar = Bar(
+        plan_for(1),
+        {Part.KEYS: comping, Part.MELODY: melody, Part.DRUMS: tuple(sorted((*hats, kick)))},
+    )
+    turns = [varied(bar, 3, times) for times in range(1, 40)]
+    assert len({str(sorted(turn.notes.items())) for turn in turns}) == len(turns)
+    assert turns[4] == varied(bar, 3, 5)
+    for turn in turns:
+        assert turn.plan is bar.plan
+        for part, notes in turn.notes.items():
+            pitches = [note.pitch for note in bar.notes[part]]
+            assert len(notes) in ({8, 9} if part is Part.DRUMS else {len(pitches)})
+            for note in notes:
+                assert EARLIEST_START <= note.start < TICKS_PER_BAR
+                near = [n for n in bar.notes[part] if n.pitch == note.pitch]
+                assert any(
+                    abs(n.start - note.start) <= 3 and abs(n.velocity - note.velocity) <= TOUCH
+                    for n in near
+                )
+        assert kick.pitch in {note.pitch for note in turn.notes[Part.DRUMS]}
+        first, second = turn.notes[Part.MELODY]
+        assert first.start + first.duration <= second.start
+    assert {len(turn.notes[Part.DRUMS]) for turn in turns} == {8, 9}

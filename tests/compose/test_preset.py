@@ -1,10 +1,24 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lofid.compose.preset import DEFAULT, load_preset, parse_preset, preset_names
+from lofid.compose.preset import (
+    DEFAULT,
+    Preset,
+    all_presets,
+    checked_preset,
+    load_preset,
+    own_presets,
+    parse_preset,
+    preset_names,
+    preset_text,
+    save_preset,
+)
 from lofid.errors import LofidError
 from lofid.music.notes import Part
+from lofid.music.parameters import Settings
 
 SHIPPED = {
     "study",
@@ -78,3 +92,79 @@ def test_a_file_that_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("[music]\ntempo = 81\n", "utf-8-sig")
     assert load_preset(str(path)).settings.music.tempo == 81
+
+
+def test_all_mistakes_are_told() -> None:
+    text = "[music]\ntempo = 300\nmoods = []\n[sound]\nvinyl = 0.1\nwinyl = 1\n"
+    preset, mistakes = checked_preset(text, "mine", "mine.toml")
+    assert [(mistake.line, mistake.key) for mistake in mistakes] == [
+        (2, "music.tempo"),
+        (3, "music.moods"),
+        (6, "sound.winyl"),
+    ]
+    assert preset.settings == Settings().with_value("sound.vinyl", 0.1)
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 5000, "a = " + "{b=" * 5000])
+def test_a_hostile_file_is_a_mistake_like_any_other(text: str) -> None:
+    _, (mistake,) = checked_preset(text, "mine", "mine.toml")
+    assert "not valid TOML" in str(mistake)
+
+
+@given(data=st.data(), description=st.text())
+def test_what_is_saved_is_read_back_the_same(
+    data: st.DataObject, description: str, any_settings: st.SearchStrategy[Settings]
+) -> None:
+    settings = data.draw(any_settings)
+    assert parse_preset(preset_text(description, settings), "x", "x") == Preset(
+        "x", description, settings
+    )
+
+
+def test_a_saved_preset_holds_what_differs() -> None:
+    settings = Settings().with_value("music.tempo", 71).with_value("sound.kit", "808")
+    assert preset_text("Mine.", settings) == (
+        'description = "Mine."\n\n[music]\ntempo = 71\n\n[sound]\nkit = "808"\n'
+    )
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_shipped_presets_survive_saving(name: str) -> None:
+    preset = load_preset(name)
+    assert parse_preset(preset_text(preset.description, preset.settings), name, name) == preset
+
+
+def test_own_presets_are_found_by_name_and_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = own_presets()
+    assert folder == tmp_path / "lofid" / "presets"
+    assert set(preset_names()) == SHIPPED
+    save_preset(folder, "mine", "Mine.", Settings().with_value("music.tempo", 71))
+    save_preset(folder, "rain", "My rain.", Settings())
+    (folder / "broken.toml").write_text("[music")
+    assert preset_names()[0] == DEFAULT
+    assert set(preset_names()) == {*SHIPPED, "mine", "broken"}
+    presets = {preset.name: preset for preset in all_presets()}
+    assert set(presets) == {*SHIPPED, "mine"}
+    assert {name for name, preset in presets.items() if preset.own} == {"mine", "rain"}
+    assert presets["mine"].settings.music.tempo == 71
+    assert load_preset("rain").description == "My rain."
+    with pytest.raises(LofidError, match=r"broken\.toml"):
+        load_preset("broken")
+
+
+@pytest.mark.parametrize("name", ["", "../mine", "a b", ".x", "x" * 33, "ü"])
+def test_a_name_of_a_preset_is_no_path(name: str, tmp_path: Path) -> None:
+    with pytest.raises(LofidError, match="preset cannot be called"):
+        save_preset(tmp_path, name, "", Settings())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "presets").write_text("")
+    with pytest.raises(LofidError, match="cannot be made"):
+        save_preset(tmp_path / "presets", "mine", "", Settings())
+    with pytest.raises(LofidError, match="half a character"):
+        save_preset(tmp_path, "mine", "\ud83d", Settings())

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,14 @@ def test_saving_a_loaded_model_changes_no_byte(tmp_path: Path, content: bytes) -
     (tmp_path / "a").write_bytes(content)
     save_model(tmp_path / "b", load_model(tmp_path / "a"))
     assert (tmp_path / "b").read_bytes() == content
+
+
+def test_a_hash_tells_one_file_from_another(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    save_model(tmp_path / "b", random_model(seed=5))
+    first, other = load_model(tmp_path / "a"), load_model(tmp_path / "b")
+    assert first.hash == hashlib.sha256(content).hexdigest()[:16]
+    assert first.hash != other.hash
 
 
 def test_shapes_are_those_of_the_reference() -> None:
