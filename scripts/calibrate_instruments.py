@@ -48,7 +48,7 @@ def loudness(synth: Synth, voice: Voice, pitch: int, velocity: int) -> float:
     synth.choose(Part.KEYS, voice)
     now = synth.position
     synth.note(Part.KEYS, now, now + SAMPLE_RATE * 4 // 5, pitch, velocity)
-    audio = synth.render(SAMPLE_RATE)[Part.KEYS]
+    audio = synth.render(SAMPLE_RATE)[0].T
     synth.silence()
     synth.render(SAMPLE_RATE // 10)
     hops = _kernels.k_weighted_hops(audio, _HOP, np.zeros((2, 2, 2)), np.zeros(2))

@@ -11,6 +11,7 @@ from lofid.compiled import compiled
 
 Audio = NDArray[np.float32]
 State = NDArray[np.float64]
+"""Levels that have [2] in their shape are those at the block's first frame and behind its last."""
 
 
 @compiled()
@@ -49,9 +50,169 @@ def k_weighted_hops(audio: Audio, hop: int, state: State, partial: State) -> Sta
 
 
 @compiled()
+def gated_mean(energies: State, count: int) -> float:
+    """The mean of the first ``count`` energies behind EBU R 128's relative gate, -10 LU."""
+    total = 0.0
+    for i in range(count):
+        total += energies[i]
+    gate = 0.1 * total / count
+    total, inside = 0.0, 0
+    for i in range(count):
+        if energies[i] >= gate:
+            total += energies[i]
+            inside += 1
+    return total / inside
+
+
+@compiled()
+def _ramps(levels: State, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return levels[0].astype(np.float32), ((levels[1] - levels[0]) / frames).astype(np.float32)
+
+
+@compiled()
+def gathered(parts: Audio, levels: State, keys: Audio, bass: Audio, drums: Audio) -> None:
+    """From the synthesizer's parts to stems.
+
+    ``parts`` [keys, melody, bass, drums; 2 channels; frames]; ``levels`` [2, 4] are their gains at
+    the block's first frame and behind its last.
+    """
+    frames = parts.shape[2]
+    gains, steps = _ramps(levels, frames)
+    for channel in range(2):
+        for n in range(frames):
+            keys[n, channel] = (
+                parts[0, channel, n] * (gains[0] + n * steps[0])
+                + parts[1, channel, n] * (gains[1] + n * steps[1])
+            )  # fmt: skip
+            bass[n, channel] = parts[2, channel, n] * (gains[2] + n * steps[2])
+            drums[n, channel] = parts[3, channel, n] * (gains[3] + n * steps[3])
+
+
+@compiled()
+def pushed(keys: Audio, texture: Audio, push: NDArray[np.float32], depth: State) -> None:
+    """Turn the keys down by ``depth`` [2] dB where the push is 1, the texture by half of that."""
+    frames = keys.shape[0]
+    for n in range(frames):
+        decibels = push[n] * (depth[0] + (depth[1] - depth[0]) * n / frames)
+        if decibels > 0.0:
+            half = np.exp(decibels * -0.05756462732485115)  # of 10 ** (1 / 40)
+            for channel in range(2):
+                keys[n, channel] *= half * half
+                texture[n, channel] *= half
+
+
+@compiled()
+def balanced(stems: Audio, levels: State, music: Audio) -> None:
+    """Bring ``stems`` [4, frames, 2] to their ``levels`` [2, 4], in place.
+
+    The first three make up the music; texture, the last, is laid on top of it later.
+    """
+    frames = stems.shape[1]
+    gains, steps = _ramps(levels, frames)
+    music[:] = 0.0
+    for stem in range(4):
+        for n in range(frames):
+            gain = gains[stem] + n * steps[stem]
+            for channel in range(2):
+                stems[stem, n, channel] *= gain
+                if stem < 3:
+                    music[n, channel] += stems[stem, n, channel]
+
+
+@compiled()
+def laid_on(music: Audio, texture: Audio, levels: State) -> None:
+    """Music and texture at their ``levels`` [2, 2], together in ``music``."""
+    frames = music.shape[0]
+    gains, steps = _ramps(levels, frames)
+    for n in range(frames):
+        for channel in range(2):
+            music[n, channel] = music[n, channel] * (gains[0] + n * steps[0]) + texture[
+                n, channel
+            ] * (gains[1] + n * steps[1])
+
+
+@compiled()
+def round_off(audio: Audio, knee: float) -> None:
+    """Bend what rises above ``knee`` towards full scale, by a tanh, in place."""
+    room = 1.0 - knee
+    for n in range(audio.shape[0]):
+        for channel in range(2):
+            over = abs(audio[n, channel]) - knee
+            if over > 0.0:
+                bent = knee + room * np.tanh(over / room)
+                audio[n, channel] = np.copysign(bent, audio[n, channel])
+
+
+@compiled()
+def add(out: Audio, audio: Audio, level: State) -> None:
+    """Add audio to ``out`` at its ``level`` [2]."""
+    frames = out.shape[0]
+    for n in range(frames):
+        gain = np.float32(level[0] + (level[1] - level[0]) * n / frames)
+        for channel in range(2):
+            out[n, channel] += audio[n, channel] * gain
+
+
+@compiled()
+def delayed(audio: Audio, level: State, history: Audio, out: Audio) -> None:
+    """The audio [frames, 2] at its ``level`` [2], as many frames late as ``history`` holds.
+
+    That is no more than the block.
+    """
+    frames, late = audio.shape[0], history.shape[0]
+    for channel in range(2):
+        for n in range(late):
+            out[n, channel] = history[n, channel]
+        for n in range(frames):
+            value = audio[n, channel] * (level[0] + (level[1] - level[0]) * n / frames)
+            if n + late < frames:
+                out[n + late, channel] = value
+            else:
+                history[n + late - frames, channel] = value
+
+
+@compiled()
+def filter_and_compress(
+    audio: Audio,
+    poles: State,
+    threshold: float,
+    slope: float,
+    attack: float,
+    release: float,
+    state: State,
+) -> None:
+    """Two one-pole low-passes, then a compressor on each channel's peak, in place.
+
+    ``poles`` [2] are the filters' coefficients g / (1 + g), g = tan(pi f / rate), at the block's
+    first frame and behind its last; in this form (Zavalishin, The Art of VA Filter Design, 2012,
+    section 3.10) they may move without a click. ``slope`` is 1 / ratio - 1, ``attack`` and
+    ``release`` one-pole coefficients, ``state`` [2 channels, 2 filters and the envelope].
+    """
+    frames = audio.shape[0]
+    step = (poles[1] - poles[0]) / frames
+    for channel in range(2):
+        first, second, envelope = state[channel, 0], state[channel, 1], state[channel, 2]
+        pole = poles[0]
+        for n in range(frames):
+            way = (audio[n, channel] - first) * pole
+            x = first + way
+            first = x + way
+            way = (x - second) * pole
+            x = second + way
+            second = x + way
+            pole += step
+            level = abs(x)
+            envelope += (attack if level > envelope else release) * (level - envelope)
+            if envelope > threshold:
+                x *= (envelope / threshold) ** slope
+            audio[n, channel] = x
+        state[channel, 0], state[channel, 1], state[channel, 2] = first, second, envelope
+
+
+@compiled()
 def saturate_and_waver(
     audio: Audio,
-    drive: float,
+    drive: State,
     depths: NDArray[np.float64],
     first_frame: int,
     phases: NDArray[np.float64],
@@ -61,16 +222,16 @@ def saturate_and_waver(
 ) -> None:
     """Tape: soft saturation, then a delay that wavers by wow and flutter.
 
-    ``drive`` is the small-signal gain into tanh (taken out again behind it). The delay is half
-    the history plus the sum of sines of ``depths`` [2, sines] (frames, at the block's first and
-    last frame), ``rates`` (radians a frame) and ``phases``. ``history`` [frames, 2] holds the
-    frames before the block; it is updated in place.
+    ``drive`` [2] is the small-signal gain into tanh (taken out again behind it) at the block's
+    first frame and behind its last. The delay is half the history plus the sum of sines of
+    ``depths`` [2, sines] (frames, likewise), ``rates`` (radians a frame) and ``phases``.
+    ``history`` [frames, 2] holds the frames before the block; it is updated in place.
     """
     frames, kept = audio.shape[0], history.shape[0]
     line = np.empty((kept + frames, 2), dtype=np.float32)
     line[:kept] = history
-    scale = np.float32(drive)
     for n in range(frames):
+        scale = np.float32(drive[0] + (drive[1] - drive[0]) * n / frames)
         for channel in range(2):
             # tanh's continued fraction, cut: within 2.5 % of it, and far cheaper.
             x = min(np.float32(3.0), max(np.float32(-3.0), scale * audio[n, channel]))
@@ -112,10 +273,10 @@ def saturate_and_waver(
 
 
 @compiled()
-def crush(audio: Audio, bits: float, step: float, mix: float, state: State) -> None:
+def crush(audio: Audio, bits: float, step: float, mix: State, state: State) -> None:
     """Sample and hold at ``step`` of the rate (0-1], quantised to ``bits``, mixed in place.
 
-    ``state`` is [phase, held left, held right].
+    ``mix`` [2] is how much of it; ``state`` is [phase, held left, held right].
     """
     levels = 2.0 ** (bits - 1.0)
     for n in range(audio.shape[0]):
@@ -124,8 +285,9 @@ def crush(audio: Audio, bits: float, step: float, mix: float, state: State) -> N
             state[0] -= 1.0
             state[1] = np.round(audio[n, 0] * levels) / levels
             state[2] = np.round(audio[n, 1] * levels) / levels
-        audio[n, 0] += mix * (state[1] - audio[n, 0])
-        audio[n, 1] += mix * (state[2] - audio[n, 1])
+        share = mix[0] + (mix[1] - mix[0]) * n / audio.shape[0]
+        audio[n, 0] += share * (state[1] - audio[n, 0])
+        audio[n, 1] += share * (state[2] - audio[n, 1])
 
 
 @compiled()

@@ -3,6 +3,8 @@
 Every effect keeps its state between blocks, and takes changed parameters from the next block on.
 """
 
+import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,28 @@ from lofid.system import ATOMIC, missing_error
 _WOW_HERTZ = (0.37, 0.71)
 _FLUTTER_HERTZ = (6.3, 8.9)
 
+Numbers = NDArray[np.float64]
+
+
+class Ramps:
+    """Levels that move over one block when they are changed: [before, behind] for each."""
+
+    def __init__(self, count: int) -> None:
+        self._now: Numbers | None = None
+        self._count = count
+
+    def to(self, *levels: float) -> Numbers:
+        """The way to these levels, [2, count]; the first ones are there at once."""
+        way = np.empty((2, self._count))
+        way[1] = levels
+        way[0] = way[1] if self._now is None else self._now
+        self._now = way[1]
+        return way
+
+    def forget(self) -> None:
+        """Let the next levels be there at once."""
+        self._now = None
+
 
 class KeysChain:
     """Chorus, tremolo and room for the keys."""
@@ -25,6 +49,7 @@ class KeysChain:
         self._chorus = board.Chorus(rate_hz=0.6, depth=0.15, centre_delay_ms=8.0, mix=0.0)
         self._reverb = board.Reverb(room_size=0.45, damping=0.6, wet_level=0.0, dry_level=1.0)
         self._board = board.Pedalboard([self._chorus, self._reverb])
+        self._sway = Ramps(1)
         self._frame = 0
 
     def process(self, audio: Audio, sound: Sound) -> Audio:
@@ -33,9 +58,11 @@ class KeysChain:
         # Freeverb's dry level counts twice inside JUCE, its wet level three times.
         self._reverb.dry_level, self._reverb.wet_level = 0.5, 0.35 * sound.reverb
         audio = _through(self._board, audio)
-        if sound.tremolo > 0:
+        depths = self._sway.to(0.5 * sound.tremolo)
+        if depths.any():
             turn = 2 * np.pi * 4.2 / SAMPLE_RATE * (self._frame + np.arange(len(audio)))
-            sway = (0.5 * sound.tremolo * np.sin(turn)).astype(np.float32)
+            depth = np.linspace(depths[0, 0], depths[1, 0], len(audio), endpoint=False)
+            sway = (depth * np.sin(turn)).astype(np.float32)
             audio *= np.stack((1 + sway, 1 - sway), axis=1)
         self._frame += len(audio)
         return audio
@@ -69,50 +96,63 @@ class TapeChain:
     LATENCY = 256
     """Frames between input and output: half the delay line that wow and flutter move in."""
 
+    _THRESHOLD = -20.0  # dBFS of the compressor, 1.8 to 1
+    _SLOPE = 1 / 1.8 - 1
+
     def __init__(self, seed: int) -> None:
-        board = _pedalboard()
-        # Two gentle poles: 12 dB an octave, and nothing is taken from the bass.
-        self._filters = [board.LowpassFilter(9000.0), board.LowpassFilter(9000.0)]
-        compressor = board.Compressor(threshold_db=-20.0, ratio=1.8, attack_ms=20, release_ms=180)
-        self._board = board.Pedalboard([*self._filters, compressor])
         key = np.array([seed % 2**64, 3], dtype=np.uint64)
         random = np.random.Generator(np.random.Philox(key=key))
         hertz = np.array([*_WOW_HERTZ, *_FLUTTER_HERTZ])
         self._rates = 2 * np.pi * hertz / SAMPLE_RATE
         self._phases = random.uniform(0, 2 * np.pi, len(hertz))
-        self._depths: NDArray[np.float64] | None = None
+        self._poles, self._drive = Ramps(1), Ramps(1)
+        self._depths, self._mix = Ramps(len(hertz)), Ramps(1)
         self._frame = 0
+        self._compressing = np.zeros((2, 3))
         self._history: Audio = np.zeros((2 * self.LATENCY, 2), dtype=np.float32)
         self._held = np.zeros(3)
 
     def process(self, audio: Audio, sound: Sound) -> Audio:
-        """The mix as a worn tape gives it back, LATENCY frames late."""
-        for low_pass in self._filters:
-            low_pass.cutoff_frequency_hz = sound.low_pass
-        audio = _through(self._board, audio)
-        # A sine of the delay with depth d frames changes the speed by d * rate at most.
-        speeds = np.array(
-            [0.6 * sound.wow, 0.4 * sound.wow, 0.6 * sound.flutter, 0.4 * sound.flutter]
+        """The mix as a worn tape gives it back, LATENCY frames late; ``audio`` is used up."""
+        # Two gentle poles: 12 dB an octave, and nothing is taken from the bass.
+        warped = math.tan(math.pi * sound.low_pass / SAMPLE_RATE)
+        _kernels.filter_and_compress(
+            audio,
+            self._poles.to(warped / (1 + warped))[:, 0],
+            10 ** (self._THRESHOLD / 20),
+            self._SLOPE,
+            _coefficient(0.020 / (2 * np.pi)),
+            _coefficient(0.180 / (2 * np.pi)),
+            self._compressing,
         )
-        depths = speeds / 100 / self._rates
-        before = depths if self._depths is None else self._depths
+        # A sine of the delay with depth d frames changes the speed by d * rate at most.
+        wow, flutter = 0.01 * sound.wow, 0.01 * sound.flutter
+        speeds = (0.6 * wow, 0.4 * wow, 0.6 * flutter, 0.4 * flutter)
         out = np.empty_like(audio)
         _kernels.saturate_and_waver(
             audio,
-            0.2 + 2.3 * sound.saturation,
-            np.stack((before, depths)),
+            self._drive.to(0.2 + 2.3 * sound.saturation)[:, 0],
+            self._depths.to(*(speeds / self._rates)),
             self._frame,
             self._phases,
             self._rates,
             self._history,
             out,
         )
-        self._depths = depths
         self._frame += len(audio)
-        if sound.crush > 0:
+        mix = self._mix.to(sound.crush)[:, 0]
+        if mix.any():
             step = min(1.0, sound.crush_rate * 1000 / SAMPLE_RATE)
-            _kernels.crush(out, sound.crush_bits, step, sound.crush, self._held)
+            _kernels.crush(out, sound.crush_bits, step, mix, self._held)
         return out
+
+
+KNEE = 0.5
+"""-6 dBFS: where peaks begin to be rounded off towards full scale, as tape does.
+
+A bare drum kit stands 20 dB above its own loudness; brought to the loudness of a full band, a
+limiter alone would duck all of it at every stroke.
+"""
 
 
 class Ducker:
@@ -134,21 +174,6 @@ class Ducker:
             out,
         )
         return out
-
-
-_KNEE = np.float32(0.5)  # -6 dBFS
-
-
-def rounded(audio: Audio) -> Audio:
-    """The audio with its peaks rounded off towards full scale, as tape does.
-
-    Below ``_KNEE`` nothing changes. A bare drum kit stands 20 dB above its own loudness; brought to
-    the loudness of a full band, a limiter alone would duck all of it at every stroke.
-    """
-    over = np.abs(audio) - _KNEE
-    room = np.float32(1 - _KNEE)
-    bent: Audio = np.sign(audio) * (_KNEE + room * np.tanh(over / room))
-    return np.where(over > 0, bent, audio)
 
 
 class Limiter:
@@ -194,6 +219,7 @@ def _through(board: Any, audio: Audio) -> Audio:
     return np.ascontiguousarray(out.T)
 
 
+@cache
 def _coefficient(seconds: float) -> float:
     """Of a one-pole that comes 63 % of the way in ``seconds``."""
     return float(1 - np.exp(-1 / (seconds * SAMPLE_RATE)))

@@ -1,13 +1,12 @@
 """Loudness while it plays: measured on what was rendered, corrected too slowly to be heard.
 
-Levellers see only audio that has been rendered, bar by bar, so live and rendered music get the same
-gains. Loudness after ITU-R BS.1770-4; gating after EBU R 128.
+Levellers see only audio that has been rendered, block by block, so live and rendered music get the
+same gains. Loudness after ITU-R BS.1770-4; gating after EBU R 128.
 """
 
-from collections import deque
+import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lofid.sound import SAMPLE_RATE, _kernels
 from lofid.sound._kernels import Audio
@@ -34,11 +33,11 @@ class Tenths:
         self._state = np.zeros((2, 2, 2))
         self._partial = np.zeros(2)
 
-    def hear(self, audio: Audio) -> NDArray[np.float64]:
+    def hear(self, audio: Audio) -> list[float]:
         """Measure the next frames: the energies of the tenths that ended in them."""
-        energies: NDArray[np.float64] = _kernels.k_weighted_hops(
+        energies: list[float] = _kernels.k_weighted_hops(
             audio, _HOP, self._state, self._partial
-        )
+        ).tolist()
         return energies
 
 
@@ -47,34 +46,35 @@ class Meter:
 
     def __init__(self, memory: float) -> None:
         self._tenths = Tenths()
-        self._hops = np.zeros(0)
-        self._blocks: deque[float] = deque(maxlen=round(memory * SAMPLE_RATE / _HOP))
+        self._last = np.zeros(_WINDOW)  # energies of the last hops
+        self._hops = 0
+        # The energies of gating blocks, a ring.
+        self._blocks = np.zeros(round(memory * SAMPLE_RATE / _HOP))
+        self._count = 0
+        self.integrated = -np.inf
+        """LUFS of what is remembered, behind both gates; -inf if nothing sounded."""
 
     def hear(self, audio: Audio) -> None:
         """Measure the next frames."""
-        self._hops = np.concatenate((self._hops, self._tenths.hear(audio)))
-        if len(self._hops) >= _WINDOW:
-            blocks = np.convolve(self._hops, np.full(_WINDOW, 1 / _WINDOW), "valid")
-            self._blocks.extend(blocks[blocks > to_energy(SILENCE)])
-            self._hops = self._hops[1 - _WINDOW :]
+        for energy in self._tenths.hear(audio):
+            self._last[self._hops % _WINDOW] = energy
+            self._hops += 1
+            block = self._last.mean()
+            if self._hops >= _WINDOW and block > to_energy(SILENCE):
+                self._blocks[self._count % len(self._blocks)] = block
+                self._count += 1
+                sounded = min(self._count, len(self._blocks))
+                self.integrated = to_loudness(_kernels.gated_mean(self._blocks, sounded))
 
     @property
     def trust(self) -> float:
         """How full the memory is, 0 to 1."""
-        return len(self._blocks) / (self._blocks.maxlen or 1)
+        return min(1.0, self._count / len(self._blocks))
 
     @property
     def seconds(self) -> float:
         """Seconds of sound that are remembered."""
-        return len(self._blocks) * _HOP / SAMPLE_RATE
-
-    @property
-    def integrated(self) -> float:
-        """LUFS of what is remembered, behind both gates; -inf if nothing sounded."""
-        if not self._blocks:
-            return -np.inf
-        energy = np.array(self._blocks)
-        return to_loudness(float(energy[energy >= energy.mean() / 10].mean()))
+        return min(self._count, len(self._blocks)) * _HOP / SAMPLE_RATE
 
 
 class Leveller:
@@ -86,36 +86,32 @@ class Leveller:
 
     def __init__(self, gain: float, reach: float, memory: float) -> None:
         self.gain = gain
+        """dB, at the end of what was heard last."""
         self._expected, self._reach = gain, reach
         self._meter = Meter(memory)
 
-    def ramp(self, audio: Audio, target: float | None) -> NDArray[np.float32]:
-        """The gain for every frame of the next block, [frames, 1], towards ``target`` LUFS.
+    def hear(self, audio: Audio, target: float) -> None:
+        """Move the gain towards what brings the stream, of which this is next, to ``target`` LUFS.
 
-        Without a target the gain stays and the block is not remembered (a tail, a mute).
+        What is not to be remembered (a tail, a mute) is not heard, and the gain stays.
         """
-        before = self.gain
-        if target is not None:
-            self._meter.hear(audio)
-            if (heard := self._meter.seconds) > 0:
-                # A single bar says little: it moves the gain only within reach of the expected.
-                wanted = target - self._meter.integrated
-                near = min(self._expected + self._reach, max(self._expected - self._reach, wanted))
-                trust = self._meter.trust
-                wanted = trust * wanted + (1.0 - trust) * near
-                sure = heard / (heard + _PRIOR)
-                wanted = sure * wanted + (1.0 - sure) * self._expected
-                step = max(FASTEST, FIRST / heard) * len(audio) / SAMPLE_RATE
-                self.gain += min(step, max(-step, wanted - self.gain))
-        if self.gain == before:
-            return np.full((len(audio), 1), 10.0 ** (self.gain / 20.0), dtype=np.float32)
-        decibels = np.linspace(before, self.gain, len(audio), endpoint=False)
-        return np.power(10.0, decibels / 20.0).astype(np.float32)[:, None]
+        self._meter.hear(audio)
+        if (heard := self._meter.seconds) == 0:
+            return
+        # A single bar says little: it moves the gain only within reach of what was expected.
+        wanted = target - self._meter.integrated
+        near = min(self._expected + self._reach, max(self._expected - self._reach, wanted))
+        trust = self._meter.trust
+        wanted = trust * wanted + (1.0 - trust) * near
+        sure = heard / (heard + _PRIOR)
+        wanted = sure * wanted + (1.0 - sure) * self._expected
+        step = max(FASTEST, FIRST / heard) * len(audio) / SAMPLE_RATE
+        self.gain += min(step, max(-step, wanted - self.gain))
 
 
 def to_loudness(energy: float) -> float:
     """LUFS of a mean square (both channels summed)."""
-    return float(-0.691 + 10.0 * np.log10(energy + 1e-12))
+    return -0.691 + 10.0 * math.log10(energy + 1e-12)
 
 
 def to_energy(loudness: float) -> float:

@@ -11,20 +11,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lofid.music.notes import DRUM_CLASS, DrumClass, Part
 from lofid.music.parameters import Settings, Sound
 from lofid.music.plan import Bar
-from lofid.sound import SAMPLE_RATE, loudness
+from lofid.sound import SAMPLE_RATE, _kernels, loudness
 from lofid.sound._kernels import Audio
 from lofid.sound.calibration import Calibration, calibration
-from lofid.sound.effects import DrumsChain, Ducker, KeysChain, Limiter, TapeChain, rounded
+from lofid.sound.effects import KNEE, DrumsChain, Ducker, KeysChain, Limiter, Ramps, TapeChain
 from lofid.sound.lines import BarLines, frames_per_tick
 from lofid.sound.synth import Synth, voices
 from lofid.sound.texture import LOUDNESS, Rain, Vinyl
 
-Numbers = NDArray[np.float32]
 STEMS = ("keys", "bass", "drums", "texture")
 
 BALANCE: Mapping[str, float] = MappingProxyType({"keys": -5.0, "bass": -7.0, "drums": -4.4})
@@ -111,11 +109,13 @@ class Studio:
         self._master = loudness.Leveller(_TAPE_LOSS, reach=6.0, memory=180.0)
         self._before, self._behind = loudness.Meter(180.0), loudness.Meter(180.0)
         self._limited = 0.0  # LU that rounding and limiter take away
-        self._levels: dict[str, float] = {}  # of the last block, by fader
-        late = {stem: TapeChain.LATENCY + Limiter.LATENCY for stem in BALANCE}
-        self._delays = {
-            stem: _Delay(n) for stem, n in (late | {"texture": Limiter.LATENCY}).items()
-        }
+        self._parts, self._faders, self._level = Ramps(len(Part)), Ramps(len(STEMS)), Ramps(2)
+        self._depth, self._amounts = Ramps(1), Ramps(2)
+        late = TapeChain.LATENCY + Limiter.LATENCY
+        self._late: tuple[Audio, ...] = tuple(
+            np.zeros((Limiter.LATENCY if stem == "texture" else late, 2), dtype=np.float32)
+            for stem in STEMS
+        )
 
     def close(self) -> None:
         """Free the synthesizer; the studio cannot be used afterwards."""
@@ -174,50 +174,54 @@ class Studio:
         sound, mix = settings.sound, settings.mix
         calibrations = self._choose_voices(sound)
         push = self._ducker.envelope(self._played(calibrations), BLOCK)
-        parts = self._synth.render(BLOCK)
-        for part in parts:
-            parts[part] *= np.float32(calibrations[part].gain)
-        fade = self._fade
-        parts[Part.KEYS] *= fade("part keys", 0.0 if Part.KEYS in muted else 1.0)
-        melody = 0.0 if Part.MELODY in muted else _linear(mix.melody)
-        parts[Part.MELODY] *= fade("part melody", melody)
-        push = push[:, None] * fade("sidechain", sound.sidechain)
-        stems = {
-            "keys": self._keys.process(parts[Part.KEYS] + parts[Part.MELODY], sound) * _down(push),
-            "bass": parts[Part.BASS],
-            "drums": self._drums.process(parts[Part.DRUMS], sound),
-        }
-        silent = {stem for stem in BALANCE if muted.issuperset(_PARTS[stem])}
-        for stem, target in self._targets().items():
-            # What a mute takes away is not music that is too soft.
-            levelling = self._levelling and muted.isdisjoint(_PARTS[stem])
-            stems[stem] *= self._levellers[stem].ramp(stems[stem], target if levelling else None)
-        stems["texture"] = self._texture(sound) * _down(0.5 * push)
-        if self._silencing:
-            silent = set(BALANCE)
-        for stem in STEMS:
-            level = 0.0 if stem in silent else _linear(getattr(mix, stem))
-            stems[stem] *= fade(stem, level)
-        music = self._tape.process(stems["keys"] + stems["bass"] + stems["drums"], sound)
-        # What rounding and limiter take is asked for on top: it is part of how loud the mix is.
-        levelling = self._levelling and not muted
-        music *= self._master.ramp(music, _NOMINAL + _AIM + self._limited if levelling else None)
-        loud = fade("mix", _linear(mix.loudness - _NOMINAL))
-        for stem in STEMS:
-            stems[stem] *= loud
-        whole = music * loud + stems["texture"]
-        limited = self._limiter.process(rounded(whole))
-        self._before.hear(whole)
+        stems: Audio = np.empty((len(STEMS), BLOCK, 2), dtype=np.float32)
+        keys, bass, drums, texture = stems
+        gains = {part: calibrations[part].gain for part in Part}
+        gains[Part.KEYS] *= Part.KEYS not in muted
+        gains[Part.MELODY] *= (Part.MELODY not in muted) * _linear(mix.melody)
+        _kernels.gathered(
+            self._synth.render(BLOCK), self._parts.to(*gains.values()), keys, bass, drums
+        )
+        keys[:] = self._keys.process(keys, sound)
+        drums[:] = self._drums.process(drums, sound)
+        self._add_texture(texture, sound)
+        _kernels.pushed(keys, texture, push, self._depth.to(sound.sidechain)[:, 0])
+        if self._levelling:
+            for stem, target in self._targets().items():
+                # What a mute takes away is not music that is too soft.
+                if muted.isdisjoint(_PARTS[stem]):
+                    self._levellers[stem].hear(stems[STEMS.index(stem)], target)
+        music = np.empty_like(keys)
+        _kernels.balanced(stems, self._faders.to(*self._stem_levels()), music)
+        music = self._tape.process(music, sound)
+        if self._levelling and not muted:
+            # What rounding and limiter take is asked for on top: it is part of how loud the mix is.
+            self._master.hear(music, _NOMINAL + _AIM + self._limited)
+        level = _linear(mix.loudness - _NOMINAL)
+        levels = self._level.to(level * _linear(self._master.gain), level)
+        _kernels.laid_on(music, texture, levels)
+        self._before.hear(music)
+        _kernels.round_off(music, KNEE)
+        limited = self._limiter.process(music)
         self._behind.hear(limited)
         if self._before.trust > 0:
             taken = self._before.integrated - self._behind.integrated
             self._limited = min(_MOST_LIMITED, max(0.0, taken))
+        late = np.empty_like(stems)
+        for audio, history, out in zip(stems, self._late, late, strict=True):
+            _kernels.delayed(audio, levels[:, 1], history, out)
         if self._silencing:
             self._end_all()
-        return Rendered(
-            mix=limited,
-            stems={stem: self._delays[stem].process(audio) for stem, audio in stems.items()},
-        )
+        return Rendered(limited, dict(zip(STEMS, late, strict=True)))
+
+    def _stem_levels(self) -> list[float]:
+        """The gain of every stem: its leveller's, its fader's."""
+        levels = []
+        for stem in BALANCE:
+            audible = not (self._silencing or self.muted.issuperset(_PARTS[stem]))
+            decibels = self._levellers[stem].gain + getattr(self.settings.mix, stem)
+            levels.append(audible * _linear(decibels))
+        return [*levels, _linear(self.settings.mix.texture)]
 
     def _choose_voices(self, sound: Sound) -> dict[Part, Calibration]:
         chosen = voices(sound)
@@ -237,14 +241,6 @@ class Studio:
                 kicks.append((max(0, note.start - first), min(1.0, note.velocity / 100)))
         return kicks
 
-    def _fade(self, name: str, level: float) -> Numbers:
-        """The way from the last block's level to this one's, [frames, 1]."""
-        before = self._levels.get(name, level)
-        self._levels[name] = level
-        if before == level:
-            return np.full((BLOCK, 1), level, dtype=np.float32)
-        return np.linspace(before, level, BLOCK, endpoint=False, dtype=np.float32)[:, None]
-
     def _targets(self) -> dict[str, float]:
         """LUFS of each stem before the master: the balance, spread over the parts that play."""
         playing = {_STEM[part] for part in self.settings.music.parts}
@@ -253,21 +249,21 @@ class Studio:
         shift = _NOMINAL - 10 * np.log10(share)
         return {stem: float(level + shift) for stem, level in BALANCE.items()}
 
-    def _texture(self, sound: Sound) -> Audio:
-        audio: Audio = np.zeros((BLOCK, 2), dtype=np.float32)
-        for name, source, amount in (
-            ("vinyl", self._vinyl, sound.vinyl),
-            ("rain", self._rain, sound.rain),
-        ):
-            level = 0.0
-            if amount > 0:
-                level = _linear(_NOMINAL + _TEXTURE + _TEXTURE_RANGE * (amount - 0.5) - LOUDNESS)
-            if level == 0 and self._levels.get(name, level) == 0:
-                self._levels[name] = 0.0
-                source.skip(BLOCK)
+    def _add_texture(self, audio: Audio, sound: Sound) -> None:
+        amounts = (sound.vinyl, sound.rain)
+        middle = _NOMINAL + _TEXTURE - LOUDNESS
+        levels = self._amounts.to(
+            *(
+                (amount > 0) * _linear(middle + _TEXTURE_RANGE * (amount - 0.5))
+                for amount in amounts
+            )
+        )
+        audio[:] = 0.0
+        for index, source in enumerate((self._vinyl, self._rain)):
+            if levels[:, index].any():
+                _kernels.add(audio, source.take(BLOCK), levels[:, index])
             else:
-                audio += source.take(BLOCK) * self._fade(name, level)
-        return audio
+                source.skip(BLOCK)
 
     def _end_all(self) -> None:
         """The music has faded out: end what would go on behind the faders."""
@@ -275,9 +271,8 @@ class Studio:
         self._synth.silence()
         self._keys.reset()
         self._drums.reset()
-        for stem in BALANCE:
-            # Nothing is left to fade in: what comes next begins at its full level.
-            del self._levels[stem]
+        # Nothing is left to fade in: what comes next begins at its full level.
+        self._faders.forget()
 
 
 def rendered_bars(studio: Studio, bars: Iterable[Bar]) -> Iterator[tuple[Bar | None, Rendered]]:
@@ -292,18 +287,6 @@ def rendered_bars(studio: Studio, bars: Iterable[Bar]) -> Iterator[tuple[Bar | N
         studio.add(bar, lines.begin(tempo), frames_per_tick(tempo))
         yield bar, studio.render(int(lines.next) - studio.position)
     yield None, studio.finish()
-
-
-class _Delay:
-    """Holds audio back by some frames."""
-
-    def __init__(self, frames: int) -> None:
-        self._held: Audio = np.zeros((frames, 2), dtype=np.float32)
-
-    def process(self, audio: Audio) -> Audio:
-        line = np.concatenate((self._held, audio))
-        self._held = line[len(audio) :]
-        return line[: len(audio)]
 
 
 def _joined(pieces: list[Rendered]) -> Rendered:
@@ -321,9 +304,3 @@ def _cut(whole: Rendered, part: slice) -> Rendered:
 
 def _linear(decibels: float) -> float:
     return float(10 ** (decibels / 20))
-
-
-def _down(decibels: Numbers) -> Numbers:
-    """The gain that takes some decibels away."""
-    gain: Numbers = np.power(np.float32(10), decibels * np.float32(-1 / 20))
-    return gain

@@ -60,6 +60,7 @@ PARTS = tuple(Part)
 _CHANNEL = {part: channel for channel, part in enumerate(PARTS)}
 _GAIN = 0.6  # FluidSynth's; loud chords stay below full scale
 _ALL_SOUND_OFF = 120  # the MIDI controller
+_Rows = ctypes.c_void_p * len(PARTS)
 _OFF, _ON = 0, 1  # in this order at the same frame, so that a repeated pitch sounds again
 
 
@@ -155,25 +156,23 @@ class Synth:
         for channel in _CHANNEL.values():
             self._fluid.fluid_synth_cc(self._synth, channel, _ALL_SOUND_OFF, 0)
 
-    def render(self, frames: int) -> dict[Part, Audio]:
-        """The next ``frames`` of every part, each [frames, 2]."""
-        blocks = [self._ready]
+    def render(self, frames: int) -> Audio:
+        """The next ``frames``, [parts in the order of ``PARTS``, 2, frames]."""
         have = int(self._ready.shape[1])
-        while have < frames:
+        whole = -(-max(0, frames - have) // GRID) * GRID
+        block = np.empty((2 * len(PARTS), have + whole), dtype=np.float32)
+        block[:, :have] = self._ready
+        while have < block.shape[1]:
             while self._events and self._events[0][0] <= self._position:
                 self._play(*heapq.heappop(self._events)[1:])
-            wanted = -(-(frames - have) // GRID) * GRID
+            wanted = block.shape[1] - have
             if self._events:
                 wanted = min(wanted, self._events[0][0] - self._position)
-            blocks.append(self._rendered(wanted))
+            self._render_into(block, have, wanted)
             have += wanted
             self._position += wanted
-        block = np.concatenate(blocks, axis=1)
         self._ready = block[:, frames:]
-        return {
-            part: np.ascontiguousarray(block[2 * channel : 2 * channel + 2, :frames].T)
-            for part, channel in _CHANNEL.items()
-        }
+        return block[:, :frames].reshape(len(PARTS), 2, frames)
 
     def _play(self, kind: int, count: int, channel: int, pitch: int, velocity: int) -> None:
         place = (channel, pitch)
@@ -187,12 +186,13 @@ class Synth:
             del self._sounding[place]
             self._fluid.fluid_synth_noteoff(self._synth, channel, pitch)
 
-    def _rendered(self, frames: int) -> Audio:
-        block = np.zeros((2 * len(PARTS), frames), dtype=np.float32)
-        rows = [row.ctypes.data for row in block]
-        pointers = ctypes.c_void_p * len(PARTS)
-        self._fluid.write(self._synth, frames, pointers(*rows[::2]), pointers(*rows[1::2]), 0, 0)
-        return block
+    def _render_into(self, block: Audio, first: int, frames: int) -> None:
+        """Let FluidSynth write ``frames`` into every row of ``block`` from frame ``first`` on."""
+        row = block.strides[0]
+        start = block.ctypes.data + first * block.itemsize
+        left = _Rows(*range(start, start + row * 2 * len(PARTS), 2 * row))
+        right = _Rows(*range(start + row, start + row * 2 * len(PARTS), 2 * row))
+        self._fluid.write(self._synth, frames, left, right, 0, 0)
 
 
 def _fluidsynth() -> Any:

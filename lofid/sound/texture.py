@@ -1,7 +1,7 @@
 """Vinyl and rain, synthesised: nothing is sampled, nothing repeats.
 
-The texture is made in chunks of half a second whose randomness comes from (seed, chunk) alone, so
-that it is the same however the stream is cut into blocks.
+The texture is made in chunks of 0.1 s whose randomness comes from (seed, chunk) alone, so that it
+is the same however the stream is cut into blocks.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ Numbers = NDArray[np.float64]
 LOUDNESS = -20.0
 """LUFS of vinyl and of rain as they come from here, ± 1."""
 
-_CHUNK = SAMPLE_RATE // 2
+_CHUNK = SAMPLE_RATE // 10
 _RING = SAMPLE_RATE // 50  # frames that a click or a drop may ring over a chunk's end
 
 
@@ -23,7 +23,9 @@ class _Source:
     """Noise in chunks, handed out in blocks of any size."""
 
     def __init__(self, seed: int, stream: int) -> None:
-        self._key = np.array([seed % 2**64, stream], dtype=np.uint64)
+        key = np.array([seed % 2**64, stream], dtype=np.uint64)
+        self._random = np.random.Generator(np.random.Philox(key=key))
+        self._start = self._random.bit_generator.state
         self._chunk = 0
         self._ready: Audio = np.zeros((0, 2), dtype=np.float32)
         self._ringing: Audio = np.zeros((_RING, 2), dtype=np.float32)
@@ -48,8 +50,10 @@ class _Source:
             left -= _CHUNK
 
     def _next_chunk(self) -> Audio:
-        counter = np.array([0, 0, 0, self._chunk], dtype=np.uint64)
-        random = np.random.Generator(np.random.Philox(key=self._key, counter=counter))
+        # Put back and moved on: a new generator would ask the operating system for seeds.
+        random = self._random
+        self._start["state"]["counter"][3] = self._chunk
+        random.bit_generator.state = self._start
         self._chunk += 1
         line = np.zeros((_CHUNK + _RING, 2), dtype=np.float32)
         line[:_RING] = self._ringing
@@ -81,7 +85,7 @@ class Vinyl(_Source):
         return noise * np.float32(0.152)
 
     def _add_events(self, random: np.random.Generator, line: Audio) -> None:
-        count = int(random.poisson(5.0))
+        count = int(random.poisson(1.0))
         # Many are hardly heard, few stand out: levels follow a heavy tail, cut at its end.
         levels = 0.166 * np.minimum(random.pareto(1.8, count) + 0.2, 5.0)
         _kernels.add_rings(
@@ -110,7 +114,7 @@ class Rain(_Source):
         return noise * np.float32(0.14)
 
     def _add_events(self, random: np.random.Generator, line: Audio) -> None:
-        count = int(random.poisson(16.0))
+        count = int(random.poisson(3.2))
         _kernels.add_rings(
             line,
             random.integers(0, _CHUNK, count),

@@ -44,7 +44,7 @@ def test_every_voice_is_as_loud_as_its_velocity_says(voice: Voice) -> None:
             now = synth.position
             sent = int(table.velocities[pitch, velocity])
             synth.note(Part.KEYS, now, now + SAMPLE_RATE * 4 // 5, pitch, sent)
-            audio = synth.render(SAMPLE_RATE)[Part.KEYS] * table.gain
+            audio = synth.render(SAMPLE_RATE)[0].T * table.gain
             errors.append(momentary(audio) - nominal(voice, pitch, velocity))
     synth.close()
     # The jazz guitar has two layers of recordings, 7 dB apart, and no velocity between them.

@@ -96,7 +96,7 @@ def own_rise(settings: Settings, pitch: int, velocity: int) -> int:
     synth.choose(Part.DRUMS, settings.sound.kit)
     sent = int(calibration(settings.sound.kit).velocities[pitch, velocity])
     synth.note(Part.DRUMS, 0, SAMPLE_RATE, pitch, sent)
-    heard = np.abs(synth.render(SAMPLE_RATE)[Part.DRUMS]).max(axis=1)
+    heard = np.abs(synth.render(SAMPLE_RATE)[3]).max(axis=0)
     synth.close()
     return int(np.argmax(heard > 0.02 * heard.max()))
 
