@@ -108,6 +108,7 @@ class ErrorKind(StrEnum):
 
 Value = (
     bool
+    | Annotated[int, Meta(ge=-(2**53), le=2**53)]
     | float
     | Annotated[str, Meta(max_length=200)]
     | Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=64)]
@@ -1038,11 +1039,19 @@ def in_words(kind: msgspec.inspect.Type) -> str:
         case msgspec.inspect.StructType():
             return f"a {kind.cls.__name__}"
         case msgspec.inspect.UnionType():
-            return ", or ".join(in_words(member) for member in kind.types)
+            members = [member for member in kind.types if not _goes_without_saying(kind, member)]
+            return ", or ".join(in_words(member) for member in members)
         case msgspec.inspect.NoneType():
             return "null"
         case _:
             return "anything"
+
+
+def _goes_without_saying(union: msgspec.inspect.UnionType, member: msgspec.inspect.Type) -> bool:
+    """Whether these are whole numbers beside numbers of all kinds."""
+    return isinstance(member, msgspec.inspect.IntType) and any(
+        isinstance(other, msgspec.inspect.FloatType) for other in union.types
+    )
 
 
 def field_words(message: type[Struct], name: str) -> str:
