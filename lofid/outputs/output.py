@@ -3,7 +3,8 @@
 A new kind is one new module and one row of :data:`KINDS`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -180,20 +181,19 @@ def split_spec(text: str) -> tuple[OutputKind, str | None]:
     return KINDS[name], argument if colon else None
 
 
-def free_spec(text: str) -> str:
+def free_spec(text: str, taken: Collection[str] = ()) -> str:
     """The spec, its file numbered where there is one of that name: nothing is written over.
 
-    Raises :class:`LofidError` for an unknown kind.
+    ``taken`` are the specs of outputs whose files get their names when they are complete. Raises
+    :class:`LofidError` for an unknown kind.
     """
     kind, argument = split_spec(text)
     if kind is not KINDS["file"] or not argument:
         return text
-    path = wanted = user_path(argument)
-    number = 1
-    while path.exists():
-        number += 1
-        path = wanted.with_stem(f"{wanted.stem}-{number}")
-    return text if path == wanted else f"file:{path}"
+    wanted = user_path(argument)
+    paths = (wanted.with_stem(f"{wanted.stem}-{number}") for number in itertools.count(2))
+    specs = itertools.chain([(wanted, text)], ((path, f"file:{path}") for path in paths))
+    return next(spec for path, spec in specs if spec not in taken and not path.exists())
 
 
 def parse(text: str) -> Output:

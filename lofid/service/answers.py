@@ -304,7 +304,7 @@ class Answers:
 
     @answer.register
     def _output_add(self, request: protocol.OutputAdd) -> Result | Deferred:
-        spec = free_spec(request.spec)
+        spec = free_spec(request.spec, self._desk.outputs.values())
         name = request.name or self._desk.free_name(spec)
         if name in self._desk.outputs:
             raise Refused(
@@ -331,8 +331,8 @@ class Answers:
         path = user_path(name) if "/" in name else self._desk.places.state / "recordings" / name
         if "/" not in name:
             path.parent.mkdir(parents=True, exist_ok=True)
-        audio = free_spec(f"file:{path}.{request.format}")
-        midi = free_spec(f"file:{path}.mid")
+        audio = free_spec(f"file:{path}.{request.format}", self._desk.outputs.values())
+        midi = free_spec(f"file:{path}.mid", self._desk.outputs.values())
         recording = protocol.Recording(path.name, _path(audio), _path(midi))
         answer = Deferred()
 

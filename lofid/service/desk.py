@@ -177,7 +177,7 @@ class Desk:
             kept = situation.outputs.values()
             specs = [*kept, *(spec for spec in specs if spec not in kept)]
         for spec in specs:
-            self.outputs[self.free_name(spec)] = free_spec(spec)
+            self.outputs[self.free_name(spec)] = free_spec(spec, self.outputs.values())
 
     # -- the loop -----------------------------------------------------------------------------
 
@@ -451,8 +451,7 @@ class Desk:
             self.view.outputs.pop(told.name)
             if told.name == RECORDING and self.recording is not None:
                 self.recording = None
-                if f"{RECORDING}-midi" in self.outputs:
-                    self.remove_output(f"{RECORDING}-midi")
+                self.remove_output(f"{RECORDING}-midi")
         if waiting is not None:
             waiting(told)
         elif told.reason and (before is None or before.reason != told.reason):
@@ -510,9 +509,9 @@ class Desk:
         self.stage.send(links.AddOutput(name, spec))
 
     def remove_output(self, name: str) -> None:
-        """Close an output."""
-        del self.outputs[name]
-        self.stage.send(links.RemoveOutput(name))
+        """Close an output; nothing happens where it has closed itself."""
+        if self.outputs.pop(name, None) is not None:
+            self.stage.send(links.RemoveOutput(name))
 
     def free_name(self, spec: str) -> str:
         """A name for an output: its kind, numbered where there are several."""
