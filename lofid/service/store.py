@@ -215,7 +215,12 @@ class Store:
         digests: list[str] = []
         journal = _journal(self._folder, content)
         try:
-            lines, whole = _lines(journal.read_bytes())
+            written = journal.read_bytes()
+            lines, whole = _lines(written)
+            if b"\n" in written[whole:]:  # more than the one line that was being written
+                self._warnings.append(
+                    f"The journal '{journal}' is damaged; what it held after {whole} bytes is lost."
+                )
             for line in lines:
                 if isinstance(line, _SituationLine):
                     situation = line.situation()

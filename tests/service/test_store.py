@@ -192,6 +192,23 @@ def test_a_torn_line_is_no_line_and_the_journal_goes_on(music: Music, tmp_path: 
     assert (len(found.digests), found.situation) == (8, situation)
 
 
+def test_a_damaged_journal_is_read_as_far_as_it_goes(music: Music, tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    music.sound(store, range(10))
+    store.close()
+    journal = next(tmp_path.glob("journal-*"))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[5] = lines[5].replace(b"bar", b"rab")
+    journal.write_bytes(b"".join(lines))
+    store = Store(tmp_path)
+    found = store.recover()
+    store.close()
+    assert found is not None
+    assert list(found.digests) == music.digests[1:5]
+    (warning,) = store.warnings()
+    assert "damaged" in warning
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "foreign"])
 def test_a_damaged_checkpoint_is_set_aside(music: Music, tmp_path: Path, damage: str) -> None:
     store = opened(tmp_path)
