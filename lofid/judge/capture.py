@@ -30,7 +30,7 @@ PERIOD = 512
 
 _PATIENCE = 30.0
 _TURN = 0.05
-_WRAP = 2**32  # JACK counts frames in 32 bits
+_HALF = 2**31  # JACK counts frames in 32 bits; after an xrun its count may step back
 
 
 @contextmanager
@@ -77,7 +77,7 @@ class Captured:
     cycles: NDArray[np.float64]
     """[cycles, 2]: the frame in the file that a cycle began with, and the monotonic time then."""
     missed: int
-    """Frames that the recorder did not see."""
+    """Frames that the recorder did not see, or that the server counted twice."""
     xruns: int
     """Times that the server says a client or itself was late."""
 
@@ -194,13 +194,12 @@ def _record(server: str, path: Path) -> None:
                         client.connect(source, own)
             while ready:
                 count, moment, heard = ready.popleft()
-                gap = 0 if expected is None else (count - expected) % _WRAP
-                if gap:
-                    missed += gap
-                    file.write(np.zeros((gap, 2), np.float32))
+                gap = 0 if expected is None else (count - expected + _HALF) % (2 * _HALF) - _HALF
+                missed += abs(gap)
+                file.write(np.zeros((max(0, gap), 2), np.float32))
                 cycles.append((file.frames, moment))
                 file.write(heard)
-                expected = (count + len(heard)) % _WRAP
+                expected = count + len(heard)
     np.save(_cycles_of(path), np.array(cycles, dtype=np.float64))
     print(json.dumps({"missed": missed, "xruns": xruns}))
 

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import soundfile
 import zmq
 
 from lofid.client import Address, Client
 from lofid.compose.player import drums_player, keys_player
 from lofid.compose.preset import load_preset
 from lofid.compose.station import Station
-from lofid.errors import LofidError
 from lofid.judge.capture import Captured, jack_server, longest_silence, recording
 from lofid.judge.daemon import DESK, Daemon, Listener
 from lofid.judge.figures import Figure, Target
@@ -34,6 +34,7 @@ from lofid.judge.soak import MEGABYTE, Bars
 from lofid.music.notes import TICKS_PER_BAR, Part
 from lofid.outputs.output import SAMPLE_RATE
 from lofid.rwkv.shipped import shipped_engine
+from lofid.service.keys import KeyStore
 from lofid.service.protocol import BarEvent, NotesEvent
 from lofid.tokens import drums, keys
 
@@ -222,8 +223,6 @@ def _until_softer(captured: Captured, moment: float) -> float | None:
     """Seconds from ``moment`` until the capture is 20 dB softer than before; None if it is not."""
     start = captured.frame(moment)
     before, after = SAMPLE_RATE // 2, SAMPLE_RATE // 3
-    import soundfile  # noqa: PLC0415
-
     audio, _ = soundfile.read(captured.path, start=start - before, stop=start + after)
     power = np.mean(audio[: len(audio) // _HOP * _HOP].reshape(-1, _HOP * 2) ** 2, axis=1)
     first = before // _HOP
@@ -252,9 +251,8 @@ def besieged(folder: Path, siege: Siege, chance: random.Random) -> list[Figure]:
     bars = Bars()
     with ExitStack() as stack:
         options = (*_STEADY, "--output", "null", "--tcp", f"127.0.0.1:{port}")
-        daemon = Daemon(folder, options)
-        _make_keys(daemon)
-        stack.enter_context(daemon)
+        daemon = stack.enter_context(Daemon(folder, options))
+        KeyStore(daemon.config / "keys").create()
         daemon.start()
         listener = stack.enter_context(daemon.listening("bar", "warning"))
         bars.hear(listener.bar())
@@ -463,18 +461,6 @@ def _free_ports() -> int:
             with suppress(OSError, OverflowError):
                 two.bind(("127.0.0.1", port + 1))
                 return port
-
-
-def _make_keys(daemon: Daemon) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "lofid", "keys", "make"],
-        env=daemon.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise LofidError(f"'lofid keys make' failed: {done.stderr.strip()}")
 
 
 @contextmanager

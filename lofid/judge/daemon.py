@@ -44,27 +44,31 @@ class Daemon:
         }  # fmt: skip
         self.environment = {**os.environ, **(environment or {}), **folders}
         self.log = folder / "daemon.log"
+        self.config = folder / "config" / "lofid"
+        """What its user made: presets and keys."""
         self.address = Address.of_url(f"ipc://{folder / 'run' / 'lofid' / DEFAULT_SESSION}")
         self._command = [sys.executable, "-m", "lofid", "serve", *options]
-        self._process: psutil.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
-            family = self.family()
+            under = self.family()[1:]
             self._process.terminate()
-            _, alive = psutil.wait_procs(family, 20)
-            for process in alive:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(20)
+            self._process.kill()
+            self._process.wait()
+            for process in psutil.wait_procs(under, 5)[1]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            self._process.wait()
 
     def start(self) -> None:
         """Start it; returns at once."""
         with self.log.open("ab") as log:
-            self._process = psutil.Popen(
+            self._process = subprocess.Popen(
                 self._command,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -81,11 +85,10 @@ class Daemon:
     def kill(self) -> list[psutil.Process]:
         """SIGKILL to the desk alone; returns its processes that are still there 5 s later."""
         assert self._process is not None
-        family = self.family()
+        under = self.family()[1:]
         self._process.kill()
         self._process.wait()
-        _, alive = psutil.wait_procs([one for one in family if one.pid != self._process.pid], 5)
-        return list(alive)
+        return list(psutil.wait_procs(under, 5)[1])
 
     def check(self) -> None:
         """Raise :class:`LofidError`, with the end of its log, where it does not run."""
