@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from lofid import __version__
-from lofid.cli import check, ctl, doctor, keys, play, presets, render, serve, service, train
+from lofid.cli import check, ctl, doctor, keys, play, presets, render, serve, service, train, watch
 from lofid.errors import LofidError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
+app.command("watch")(watch.watch)
 app.add_typer(ctl.app, name="ctl")
 app.add_typer(keys.app, name="keys")
 app.add_typer(service.app, name="service")
