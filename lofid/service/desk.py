@@ -35,7 +35,7 @@ from lofid.outputs import free_spec
 from lofid.service import links
 from lofid.service.branching import Fork
 from lofid.service.children import Child
-from lofid.service.ledger import Ledger, Task
+from lofid.service.ledger import BARS_AHEAD, Ledger, Task
 from lofid.service.notify import Notifier
 from lofid.service.places import Places
 from lofid.service.protocol import (
@@ -75,7 +75,7 @@ REQUESTS_A_TURN = 20
 """Requests that are answered between two looks at the music."""
 
 _TURN = 0.25  # seconds between two looks at what sends no message
-_SLOWEST_START = 180.0  # seconds; the engine compiles itself on the first start of all
+_FIRST_START, _NEXT_START = 180.0, 20.0  # seconds; the first start of all compiles the engine
 _LEAVING = 15.0  # seconds that outputs get to finish their files
 _LONGEST_BACK_OFF = 10.0
 _GIVE_UP_PLACE, _GIVE_UP_SONG = 2, 4  # failures in a row after which the course is changed
@@ -245,7 +245,9 @@ class Desk:
         if not self.writer.running:
             self._start(self.writer, now, "The process that writes the music has ended")
             self._job = None
-        elif not self.writer.ready and now - self.writer.started_at > _SLOWEST_START:
+        elif not self.writer.ready and now - self.writer.started_at > (
+            _NEXT_START if self.view.writer_ready else _FIRST_START
+        ):
             self._restart_writer("The models could not be loaded in time")
         elif self._job and now - self._job.sent > max(HANGS_AFTER, 10 * self.view.slowest_write):
             self._restart_writer("The process that writes the music hangs")
@@ -336,7 +338,10 @@ class Desk:
     def _written(self, task: Task, written: links.Written) -> None:
         before = task.state or written.before
         after = interned(written.after, before)
-        if self.ledger.written(task, before, written.bar, after, written.seconds):
+        if not self.ledger.written(task, before, written.bar, after, written.seconds):
+            return
+        # Music begins with some bars in hand: whatever happens next, it goes on.
+        if self.ledger.tip is not None or self.ledger.ahead == BARS_AHEAD:
             self.stage.send(self.ledger.cues())
 
     def _rewritten(self, written: links.Written) -> None:

@@ -15,8 +15,9 @@ from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
 from lofid.service.links import Cue, Cues
 
-BARS_AHEAD = 3
-"""Takes that lie finished before they are due: nine seconds at 80 BPM."""
+BARS_AHEAD = 4
+"""Takes that lie finished before they are due: twelve seconds at 80 BPM, in which a writer that
+hangs is found out and started anew."""
 
 KEPT = 32
 """Locked takes that can be gone back to; a take of the pocket models weighs 0.8 MB."""
