@@ -1,14 +1,10 @@
-"""Asking the operating system for punctuality: real-time scheduling and memory that stays put.
+"""Asking the operating system for real-time scheduling.
 
-Both need a right (RLIMIT_RTPRIO, RLIMIT_MEMLOCK) that a user may lack. Nothing fails without them;
-whoever asks tells the user what was granted.
+It needs a right (RLIMIT_RTPRIO) that a user may lack. Nothing fails without it; whoever asks tells
+the user what was granted.
 """
 
-import ctypes
 import os
-import sys
-
-_LOCK_CURRENT, _LOCK_FUTURE = 1, 2  # MCL_CURRENT and MCL_FUTURE of <sys/mman.h> on Linux
 
 
 def schedule(priority: int) -> str:
@@ -20,11 +16,3 @@ def schedule(priority: int) -> str:
     except OSError:
         return "normal"
     return f"SCHED_FIFO {priority}"
-
-
-def lock_memory() -> bool:
-    """Keep the process' memory from being swapped out; returns whether that was granted."""
-    if sys.platform != "linux":
-        return False
-    refused: int = ctypes.CDLL(None).mlockall(_LOCK_CURRENT | _LOCK_FUTURE)
-    return refused == 0

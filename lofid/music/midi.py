@@ -284,7 +284,7 @@ def write_midi(path: Path, bars: Iterable[Bar], programs: Mapping[Part, int] = G
             tempo = mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(plan.tempo))
             conductor.append((line, tempo))
         if before is None or plan.key != before.plan.key:
-            conductor.append((line, mido.MetaMessage("key_signature", key=_key_name(plan.key))))
+            conductor.append((line, mido.MetaMessage("key_signature", key=key_name(plan.key))))
         if before is None or plan.section != before.plan.section or plan.bar_in_section == 0:
             conductor.append((line, mido.MetaMessage("marker", text=str(plan.section))))
         for part, notes in bar.notes.items():
@@ -333,7 +333,7 @@ def _track(messages: Sequence[tuple[int, Any]], length: int) -> Any:
     return track
 
 
-def _key_name(key: Key) -> str:
+def key_name(key: Key) -> str:
     """The key as MIDI spells it: at most six accidentals, so C#m and G#m instead of Dbm and Abm."""
     tonic = PITCH_CLASSES[key.tonic]
     if key.mode is Mode.MAJOR:

@@ -14,17 +14,20 @@ from typing import Any
 
 from lofid.errors import LofidError
 from lofid.outputs.hosting import AtOnce, Figures, Finish, Line, Play, Ready, Setup, Ticking, serve
-from lofid.outputs.messages import Sounding
+from lofid.outputs.messages import Sounding, Status
 from lofid.outputs.output import SAMPLE_RATE, Received
 from lofid.outputs.patchbay import Patchbay, open_client
 from lofid.realtime import schedule
 
-_PRIORITY = 2  # of SCHED_FIFO: above all that is not real-time, below JACK's own threads
+_PRIORITY = (
+    12  # of SCHED_FIFO: above JACK's own by default, as it shares Python's lock with one of them
+)
 _TICKING = 0.1  # seconds between two reports of JACK's clock
 _REPORTING = 1.0  # seconds between two reports of the rest
 _TOLERANCE = 0.005  # seconds that stream and JACK may drift apart before they are joined anew
 _SLACK = 0.002  # seconds to bring a message from the stage to JACK's thread
 _MOST_DELAY = 0.02  # seconds beyond JACK's period that the stream may be held back
+_DOUBTFUL = 8  # periods before an xrun is told that may have been dropped by it
 _ENDING = 0.5  # seconds to send the last messages
 _WRAP = 1 << 32  # JACK counts frames in 32 bits: a day at 48 kHz
 
@@ -108,6 +111,8 @@ class Stream:
         self._ending = False
         self.ended = False  # whether all that was to be sent has been taken by JACK
         self.sent, self.late, self.lost, self.xruns = 0, 0, 0, 0
+        self._xruns_seen = 0
+        self._released: deque[tuple[int, bytes]] = deque(maxlen=128)  # the latest note-offs
         self.gone = False
         self.waking, self._wake = os.pipe()  # readable when something has come in
         os.set_blocking(self.waking, False)
@@ -125,6 +130,9 @@ class Stream:
             return
         while self.at_once:
             self._send(0, self.at_once.popleft())
+        if self.xruns != self._xruns_seen:
+            self._xruns_seen = self.xruns
+            self._release_again(begins - _DOUBTFUL * frames)
         latest = 0
         queue = self.queue
         while queue and queue[0][0] < begins + frames:
@@ -132,6 +140,8 @@ class Stream:
             self.late += frame < begins
             latest = max(latest, frame - begins)
             self._send(latest, message)
+            if message[0] & 0xF0 == Status.NOTE_OFF:
+                self._released.append((begins, message))
         came = False
         for offset, message in self._in.incoming_midi_events():
             self.came.append((begins + offset, bytes(message)))
@@ -142,6 +152,12 @@ class Stream:
     def end(self) -> None:
         """From the next period on: end every note, then send nothing more."""
         self._ending = True
+
+    def _release_again(self, since: int) -> None:
+        """After an xrun JACK may have dropped what we sent: no note may go on for that."""
+        for frame, message in self._released:
+            if frame >= since and not self._sounding.has(message):
+                self._send(0, message)
 
     def _end(self) -> None:
         if self.ended:

@@ -45,6 +45,10 @@ class Sounding:
         elif kind in (Status.NOTE_ON, Status.NOTE_OFF):
             self._notes.pop((channel, message[1]), None)
 
+    def has(self, release: bytes) -> bool:
+        """Whether the note sounds that this note-off would end."""
+        return (release[0] & 0x0F, release[1]) in self._notes
+
     def ends(self) -> list[bytes]:
         """Messages after which nothing sounds on any channel that was used; forgets the notes.
 

@@ -66,7 +66,8 @@ def open_client(name: str) -> Any:
         try:
             return jack.Client(name, use_exact_name=True, no_start_server=True)
         except jack.JackOpenError as error:
-            if not error.status.name_not_unique:
+            # JACK 2 tells of a taken name as an error of the server, PipeWire as it should.
+            if error.status.server_failed:
                 raise LofidError(
                     "No JACK server runs; start one (jackd, or PipeWire's JACK)."
                 ) from None

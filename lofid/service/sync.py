@@ -53,7 +53,7 @@ class ClockFollower:
                 if self._origin is not None:
                     self._position = self._count - self._origin
                 self._origin, self._starting = None, False
-            case Status.SONG_POSITION:
+            case Status.SONG_POSITION if len(message.data) == 2:
                 low, high = message.data
                 self._position = (low + 128 * high) * _TICKS_PER_SIXTEENTH
 
