@@ -17,10 +17,10 @@ SILENCE = -70.0
 FASTEST = 0.5
 """dB a second: how fast a leveller may change its gain."""
 
-FIRST = 6.0
+FIRST = 20.0
 """dB a second after the first second heard; half as much after two, and so on to ``FASTEST``."""
 
-_PRIOR = 2.0  # seconds of music that the expected gain counts for
+_PRIOR = 0.5  # seconds of music that the expected gain counts for
 
 _HOP = SAMPLE_RATE // 10
 _WINDOW = 4  # hops of 0.1 s in a gating block of 0.4 s

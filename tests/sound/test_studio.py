@@ -6,6 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pyloudnorm
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
@@ -14,7 +16,9 @@ from lofid.music.parameters import Instrument, Settings
 from lofid.music.plan import Bar
 from lofid.sound import SAMPLE_RATE
 from lofid.sound.calibration import calibration
-from lofid.sound.studio import STEMS, Studio, rendered_bars
+from lofid.sound.effects import Limiter, TapeChain
+from lofid.sound.lines import BarLines, frames_per_tick
+from lofid.sound.studio import BLOCK, LEAD, STEMS, Rendered, Studio, rendered_bars
 from lofid.sound.synth import GRID, Synth
 
 Audio = NDArray[np.float32]
@@ -25,6 +29,7 @@ for path, value in {
     "sound.low_pass": 20000,
 }.items():  # fmt: skip
     DRY = DRY.with_value(path, value)
+LATENCY_OF_MIX = TapeChain.LATENCY + Limiter.LATENCY
 
 
 def rendered(studio: Studio, bars: list[Bar]) -> tuple[Audio, dict[str, Audio]]:
@@ -171,3 +176,152 @@ def test_a_fader_is_heard_at_once_and_no_leveller_undoes_it(bar_of: Callable[...
     _, turned = rendered(Studio(quiet, seed=1), bars)
     assert loudness(turned["drums"]) - loudness(usual["drums"]) == pytest.approx(-12, abs=0.1)
     assert loudness(turned["keys"]) == pytest.approx(loudness(usual["keys"]), abs=0.1)
+
+
+def whole(pieces: list[Rendered]) -> list[Audio]:
+    """The mix and the stems of consecutive pieces."""
+    stems = [np.concatenate([one.stems[stem] for one in pieces]) for stem in STEMS]
+    return [np.concatenate([one.mix for one in pieces]), *stems]
+
+
+@pytest.mark.parametrize("size", [64, 512, 4801])
+def test_blocks_of_any_size_are_the_same(bar_of: Callable[..., Bar], size: int) -> None:
+    settings = Settings().with_value("sound.rain", 0.5).with_value("sound.tremolo", 0.3)
+    bars = [bar_of(index, tempo=83.7) for index in range(3)]
+    by_bar = whole([one for bar, one in rendered_bars(Studio(settings, seed=4), bars) if bar])
+    studio, lines = Studio(settings, seed=4), BarLines()
+    pieces = []
+    for bar in bars:
+        studio.add(bar, lines.begin(83.7), frames_per_tick(83.7))
+        while studio.position < int(lines.next):
+            pieces.append(studio.render(size))
+    studio.close()
+    for one, other in zip(whole(pieces), by_bar, strict=True):
+        np.testing.assert_array_equal(one[: len(other)], other)
+
+
+def steadily(studio: Studio, blocks: int) -> list[Audio]:
+    return whole([studio.render(BLOCK) for _ in range(blocks)])
+
+
+def held(studio: Studio, bar_of: Callable[..., Bar], **notes: tuple[int, int]) -> None:
+    """Let parts hold a pitch at a velocity for many seconds, and wait until they do."""
+    written = {
+        Part(part): (Note(0, pitch, 40_000, velocity),) for part, (pitch, velocity) in notes.items()
+    }
+    studio.add(bar_of(0, notes=written), -LEAD, frames_per_tick(80))
+    studio.render(3 * SAMPLE_RATE // BLOCK * BLOCK)
+
+
+FLUTES = DRY.with_value("sound.keys", "flute").with_value("sound.melody", "flute")
+
+
+def peak_of(audio: Audio, hertz: float) -> float:
+    """The level of a sine in the audio."""
+    turns = np.exp(-2j * np.pi * hertz / SAMPLE_RATE * np.arange(len(audio)))
+    window = np.hanning(len(audio))
+    return float(abs((audio[:, 0] * window * turns).sum()) / window.sum())
+
+
+def test_keys_and_melody_are_muted_apart(bar_of: Callable[..., Bar]) -> None:
+    studio = Studio(FLUTES, seed=1)
+    held(studio, bar_of, keys=(69, 90), melody=(76, 90))
+    before = steadily(studio, 60)
+    studio.muted = frozenset({Part.MELODY})
+    steadily(studio, 3)
+    without = steadily(studio, 60)
+    studio.muted = frozenset()
+    steadily(studio, 3)
+    after = steadily(studio, 60)
+    studio.close()
+    keys, melody = 440.0, 659.26
+    for one in (without, after):
+        # Two flutes sway; nothing else may move.
+        assert peak_of(one[1], keys) == pytest.approx(peak_of(before[1], keys), rel=0.3)
+    assert peak_of(without[1], melody) < 0.02 * peak_of(before[1], melody)
+    assert peak_of(after[1], melody) == pytest.approx(peak_of(before[1], melody), rel=0.3)
+
+
+def roughness(audio: Audio) -> float:
+    """The largest step between neighbours' differences: a click stands out in it."""
+    return float(np.abs(np.diff(audio.astype(float), n=2, axis=0)).max())
+
+
+TURNED = {
+    "sound.low_pass": 1000, "sound.saturation": 1, "sound.sidechain": 12, "sound.crush": 0,
+    "mix.keys": -40, "mix.melody": -40, "mix.loudness": -30, "sound.wow": 1,
+    "sound.reverb": 1, "sound.chorus": 1, "sound.tremolo": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TURNED)
+def test_nothing_clicks_when_it_is_turned(bar_of: Callable[..., Bar], path: str) -> None:
+    studio = Studio(FLUTES, seed=1)
+    held(studio, bar_of, keys=(69, 90), melody=(76, 90))
+    quiet = roughness(steadily(studio, 40)[0])
+    studio.settings = FLUTES.with_value(path, TURNED[path])
+    turned = roughness(steadily(studio, 40)[0])
+    studio.settings = FLUTES
+    back = roughness(steadily(studio, 40)[0])
+    studio.close()
+    assert max(turned, back) < 2.5 * quiet
+
+
+def test_a_mute_is_a_fade_of_one_block(bar_of: Callable[..., Bar]) -> None:
+    studio = Studio(FLUTES, seed=1)
+    held(studio, bar_of, keys=(69, 90))
+    quiet = roughness(steadily(studio, 40)[0])
+    studio.muted = frozenset({Part.KEYS, Part.MELODY})
+    muted = steadily(studio, 40)
+    studio.close()
+    assert roughness(muted[0]) < 2.5 * quiet
+    assert np.abs(muted[0][LATENCY_OF_MIX + BLOCK + 64 :]).max() < 1e-6
+
+
+def test_silence_ends_everything_and_forgets_what_was_to_come(bar_of: Callable[..., Bar]) -> None:
+    studio = Studio(FLUTES.with_value("sound.reverb", 1.0), seed=1)
+    held(studio, bar_of, keys=(69, 90), bass=(33, 90))
+    studio.add(bar_of(1), studio.position, frames_per_tick(80))
+    quiet = roughness(steadily(studio, 4)[0])
+    studio.silence()
+    ended = steadily(studio, 400)
+    assert roughness(ended[0]) < 2.5 * quiet
+    assert np.abs(ended[0][LATENCY_OF_MIX + BLOCK + 64 :]).max() < 1e-6
+    # What comes afterwards sounds as ever.
+    studio.add(bar_of(2), studio.position, frames_per_tick(80))
+    assert np.abs(steadily(studio, 100)[0]).max() > 0.05
+    studio.close()
+
+
+def test_what_is_late_is_played_at_once_unless_it_is_over(bar_of: Callable[..., Bar]) -> None:
+    studio = Studio(FLUTES, seed=1)
+    studio.render(4 * SAMPLE_RATE)
+    over, sounding = Note(0, 60, SIXTEENTH, 90), Note(0, 69, 4 * 1920, 90)
+    bar = bar_of(0, notes={Part.KEYS: (over, sounding)})
+    studio.add(bar, SAMPLE_RATE, frames_per_tick(80))
+    heard = steadily(studio, 60)[1]
+    studio.close()
+    assert peak_of(heard, 440.0) > 0.01
+    assert peak_of(heard, 261.63) < 0.02 * peak_of(heard, 440.0)
+
+
+def test_instruments_change_with_their_next_note(bar_of: Callable[..., Bar]) -> None:
+    def played(change: bool) -> Audio:
+        studio = Studio(DRY, seed=1)
+        studio.add(bar_of(0), 0, frames_per_tick(80))
+        if change:
+            studio.settings = DRY.with_value("sound.keys", "celesta")
+        audio = studio.render(2 * SAMPLE_RATE)
+        studio.close()
+        return audio.stems["keys"]
+
+    assert not np.array_equal(played(change=True), played(change=False))
+
+
+@given(st.lists(st.floats(40, 240), min_size=1, max_size=50), st.integers(0, 2**44))
+def test_bar_lines_are_exact_for_ever(tempos: list[float], first: int) -> None:
+    lines, exact = BarLines(first), Fraction(first)
+    for tempo in tempos:
+        assert abs(lines.begin(tempo) - exact) < 0.01
+        exact += Fraction(4 * 60 * SAMPLE_RATE) / Fraction(tempo)
+    assert abs(lines.next - exact) < 0.01
