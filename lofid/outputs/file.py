@@ -1,4 +1,4 @@
-"""Audio into a file, by its ending: WAV, FLAC, MP3 or Ogg Vorbis."""
+"""Audio into a file, by its ending: WAV, FLAC, MP3 or Ogg Vorbis; or notes, into a MIDI file."""
 
 import os
 from contextlib import ExitStack, suppress
@@ -28,6 +28,9 @@ FORMATS = {
 }
 """What each ending means; the compression is libsndfile's, 0 the best quality."""
 
+MIDI_FILE = ".mid"
+"""The ending of what is no audio, but is written while the music plays all the same."""
+
 _FULL = "no space left on the device"
 _AT_ONCE = 16_384  # frames; libsndfile's Vorbis writer overflows its stack on long blocks
 
@@ -45,7 +48,7 @@ class FileOutput(Output):
         if path.suffix.lower() not in FORMATS:
             raise LofidError(
                 f"The file '{path}' has no ending that lofid can write; use one of "
-                f"{', '.join(FORMATS)}."
+                f"{', '.join([*FORMATS, MIDI_FILE])}."
             )
         self.path = path
         self._format = FORMATS[path.suffix.lower()]
@@ -153,8 +156,13 @@ class _Aborted(Exception):
     """Tells the temporary file's context not to give it its name."""
 
 
-def make(argument: str | None) -> FileOutput:
+def make(argument: str | None) -> Output:
     """The file output for a path."""
     if not argument:
         raise LofidError("The output 'file' needs a path, such as file:music.flac.")
-    return FileOutput(user_path(argument))
+    path = user_path(argument)
+    if path.suffix.lower() == MIDI_FILE:
+        from lofid.outputs.midi_file import MidiFileOutput  # noqa: PLC0415 - it needs the synth
+
+        return MidiFileOutput(path)
+    return FileOutput(path)

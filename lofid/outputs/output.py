@@ -161,7 +161,7 @@ KINDS: Mapping[str, OutputKind] = MappingProxyType(
         "device": OutputKind(
             "device[:NAME]", "the sound card, or the one whose name holds NAME", "device"
         ),
-        "file": OutputKind("file:PATH", "a .wav, .flac, .mp3 or .ogg file", "file"),
+        "file": OutputKind("file:PATH", "a .wav, .flac, .mp3, .ogg or .mid file", "file"),
         "jack": OutputKind("jack[:NAME]", "a MIDI port of JACK, exact to the frame", "jack"),
         "midi": OutputKind("midi[:NAME]", "a MIDI port that other programs can use", "midi"),
         "null": OutputKind("null", "nowhere, to try out", "null"),

@@ -50,6 +50,7 @@ class MidiPort(Output):
             host.send(Play(block.frame, block.moment, tuple(messages)))
         else:
             host.listen()
+        self._greet(host)
 
     def silence(self) -> None:
         """End every note that sounds, on all channels used."""
@@ -78,8 +79,13 @@ class MidiPort(Output):
         """End all notes and close the port at once."""
         if self._host is not None:
             host, self._host = self._host, None
-            self._wires = host.wires
             host.end()
+
+    def _greet(self, host: Host) -> None:
+        """Tell who has come to listen since, as far as the host knows, which programs play."""
+        heard, self._wires = self._wires.outgoing, host.wires
+        if set(host.wires.outgoing) - set(heard):
+            host.send(AtOnce(tuple(self._router.opening())))
 
     def _opened(self) -> Host:
         assert self._host is not None, "not open"

@@ -19,7 +19,7 @@ from lofid.music.midi import read_midi
 from lofid.music.notes import Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import BarPlan, Section
-from lofid.outputs import BarLine, Block, Event
+from lofid.outputs import BarLine, Block, Event, open_output
 from lofid.outputs.messages import Status
 from lofid.outputs.midi_file import MidiFileOutput
 
@@ -209,3 +209,9 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         MidiFileOutput(tmp_path).open()
     with pytest.raises(LofidError, match="could not be written"):
         MidiFileOutput(tmp_path / "nowhere" / "take.mid").open()
+
+
+def test_the_ending_chooses(tmp_path: Path) -> None:
+    output = open_output(f"file:{tmp_path / 'take.MID'}")
+    output.close()
+    assert read_midi(tmp_path / "take.MID").tracks == ()
