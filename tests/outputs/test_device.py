@@ -69,9 +69,8 @@ for word in ("playing", "back"):
 
 FOLLOW = """
 import numpy as np
-from lofid.outputs import Block
-from lofid.outputs.device import DeviceOutput
-clock, other = DeviceOutput("system"), DeviceOutput("default")
+from lofid.outputs import Block, parse
+clock, other = parse("device:system"), parse("device:default")
 other.keeps_time = False
 for output in (clock, other):
     output.open()
@@ -88,20 +87,36 @@ print(*xruns)
 """
 
 
+STALL = """
+import time, numpy as np
+from lofid.outputs import Block, open_output
+output = open_output("device")
+tone = np.full((512, 2), 0.1, dtype="float32")
+before = output.details()
+for block in range(200):
+    output.write(Block(512 * block, tone))
+    if block in (50, 100, 150):
+        time.sleep(0.2)
+after = output.details()
+output.close()
+print(*(details[name] for details in (before, after) for name in ("xruns", "buffer_ms")))
+"""
+
+
 def script(text: str, environment: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
     # A process of its own: PortAudio and JACK look at the environment when they are loaded.
     return subprocess.Popen(
         [sys.executable, "-c", text, *arguments],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
 
 def last_line(process: "subprocess.Popen[str]") -> str:
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
     return out.strip().splitlines()[-1]
 
 
@@ -235,6 +250,15 @@ def test_every_frame_reaches_jack_in_its_place(jack_name: str) -> None:
     assert len(places) > 48_000
     np.testing.assert_array_equal(np.diff(places), 1)
     assert places[-1] == 3 * 48_000 - 1
+
+
+def test_the_ring_grows_with_every_xrun(jack: dict[str, str]) -> None:
+    xruns, at_first, more, at_last = map(float, last_line(script(STALL, jack)).split())
+    assert xruns == 0
+    assert more >= 3
+    # Two periods of JACK, and one for every xrun.
+    assert at_first == pytest.approx(2000 * 512 / 48_000, abs=0.1)
+    assert at_last >= at_first + 3 * 10
 
 
 def test_an_unknown_device_names_the_known_ones(jack: dict[str, str]) -> None:
