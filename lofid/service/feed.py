@@ -23,7 +23,7 @@ FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 
 _SETTLED = 10.0  # seconds of playing after which the next failure is the first again
 _PATIENCE, _OF_FILES = 1.0, 10.0  # seconds of music that may wait to be taken
-_DETAILS = 1.0  # seconds between two reports of an output's details
+_DETAILS = 1.0  # seconds between two looks at an output's details
 
 
 class Timekeeper:
@@ -203,7 +203,8 @@ class Feed:
 
     def _feed(self, output: Output) -> None:
         """Hand over what is offered until the feed is to end; raises what the output raises."""
-        written, told = 0, 0.0
+        written, asked = 0, 0.0
+        details: Mapping[str, float | int | str] = {}
         while (order := self._next()) is not None:
             if isinstance(order, Settings):
                 output.adopt(order)
@@ -216,9 +217,10 @@ class Feed:
                 if output.keeps_time and (heard := output.heard()) is not None:
                     self.heard = heard[0] + offset, heard[1]
                 self.received.extend(output.received())
-                if (now := time.monotonic()) - told > _DETAILS:
-                    told = now
-                    self._say("playing", details=output.details())
+                if (now := time.monotonic()) - asked > _DETAILS:
+                    asked, before, details = now, details, dict(output.details())
+                    if details != before:
+                        self._say("playing", details=details)
             else:
                 output.silence()
             if self._too_slow:
