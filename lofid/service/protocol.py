@@ -88,22 +88,23 @@ class Format(StrEnum):
 class ErrorKind(StrEnum):
     """What was wrong, for programs; ``text`` says it for people."""
 
-    MESSAGE = "message"
-    """No message: not JSON, not an object, too long, nested too deeply, a bad ``id``."""
-    VERSION = "version"
-    """A version that is not spoken here."""
-    REQUEST = "request"
-    """A ``do`` that does not exist."""
-    FIELD = "field"
-    """A field, or a parameter's value, is missing or not allowed."""
-    UNKNOWN = "unknown"
-    """There is no parameter, preset, output, snapshot or branch of that name."""
-    REFUSED = "refused"
-    """Understood, but it cannot be done, or not now."""
-    BUSY = "busy"
-    """Too many requests are waiting; ask again."""
-    INTERNAL = "internal"
-    """A fault of the daemon's own; its log tells more."""
+    meaning: str
+
+    MESSAGE = "message", "No message: not JSON, no object, too long, nested too deeply, a bad `id`."
+    VERSION = "version", "A version that is not spoken here."
+    REQUEST = "request", "A `do` that does not exist."
+    FIELD = "field", "A field, or a parameter's value, is missing or not allowed."
+    UNKNOWN = "unknown", "There is no parameter, preset, output, snapshot or branch of that name."
+    REFUSED = "refused", "Understood, but it cannot be done, or not now."
+    BUSY = "busy", "Too many requests are waiting; ask again."
+    INTERNAL = "internal", "A fault of the daemon's own; its log tells more."
+
+    def __new__(cls, word: str, meaning: str) -> "ErrorKind":
+        """A kind with what it means, for the reference."""
+        kind = str.__new__(cls, word)
+        kind._value_ = word
+        kind.meaning = meaning
+        return kind
 
 
 Value = (
