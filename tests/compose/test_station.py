@@ -17,6 +17,7 @@ from lofid.music.plan import Bar, Section
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.state import State
+from lofid.tokens import keys
 
 
 def pitches(bar: Bar, part: Part) -> list[tuple[int, int]]:
@@ -152,3 +153,39 @@ def test_a_broken_model_is_told_and_nothing_is_played(
     with Station(**players) as station, pytest.raises(ModelFailure, match="'broken'"):
         for bar in station.bars(Settings(), 7):
             assert set(bar.notes) >= bar.plan.parts - {Part.MELODY}
+
+
+class StubbornEngine:
+    """A model that plays no key but B, whatever the chord."""
+
+    name = "stubborn"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def config(self) -> RwkvConfig:
+        return self._engine.config
+
+    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+        logits = self._engine.forward(tokens, state).copy()
+        for pitch, token in zip(keys.COMPING, keys.COMPING_TOKENS, strict=True):
+            logits[token] -= 100 * (pitch % 12 != 11)
+        return logits
+
+
+def test_what_the_guards_found_comes_back_with_the_bar(
+    untrained_keys: Player, untrained_drums: Player
+) -> None:
+    stubborn = replace(untrained_keys, engine=StubbornEngine(untrained_keys.engine))
+    settings = Settings().with_value("form.intro", False)
+    findings: list[str] = []
+    with Station(stubborn, untrained_drums) as station:
+        state = station.opening(settings, 7)
+        for _ in range(8):
+            step = station.step(state, settings)
+            findings += step.findings
+            state = step.state
+    assert findings
+    assert all(finding.startswith("keys, bar ") for finding in findings)
+    assert all("off the chord: no tone of " in finding for finding in findings)
