@@ -34,7 +34,7 @@ _HALF = 2**31  # JACK counts frames in 32 bits; after an xrun its count may step
 
 
 @contextmanager
-def jack_server(name: str) -> Iterator[dict[str, str]]:
+def jack_server(name: str, period: int = PERIOD) -> Iterator[dict[str, str]]:
     """A JACK server without a sound card, in real time where that is allowed.
 
     Gives the environment in which programs find it.
@@ -46,8 +46,8 @@ def jack_server(name: str) -> Iterator[dict[str, str]]:
         "JACK_NO_START_SERVER": "1",
         "JACK_NO_AUDIO_RESERVATION": "1",
     }
-    server = [shutil.which(JACK.name) or JACK.name, "--realtime", "--name", name]
-    dummy = ["-d", "dummy", "--rate", str(SAMPLE_RATE), "--period", str(PERIOD)]
+    server = [shutil.which(JACK.name) or JACK.name, "--realtime", "-P", "70", "--name", name]
+    dummy = ["-d", "dummy", "--rate", str(SAMPLE_RATE), "--period", str(period)]
     process = subprocess.Popen(
         [*server, *dummy],
         env={**os.environ, **environment},
