@@ -59,10 +59,12 @@ class Stage:
         self._virtual = virtual
         self._settings = Settings()
         studio = Studio(self._settings, seed)
-        studio.render(BLOCK)  # what is compiled when it is first used is compiled now
+        studio.render(BLOCK)
         self._transport = Transport(studio, seed, self._tempo)
         self._pace = Pace()
         self._meters = Meters()
+        # What is compiled, or loaded, when it is first used is now.
+        self._meters.hear(self._transport.block(BLOCK))
         self._follower = ClockFollower()
         self._timekeeper = Timekeeper()
         self._feeds: dict[str, Feed] = {}
@@ -73,10 +75,11 @@ class Stage:
         self._sounding: Line | None = None
         self._stand_ins = 0
         self._clock = "virtual" if virtual else "system"
-        self._bpm = 0.0
+        self._bpm, self._following = 0.0, False
         self._busy = 0.0  # seconds of rendering since the last report
         self._played = 0  # frames since the last report
         self._report_at = self._collect_at = 0.0
+        self._heard: tuple[int, float] | None = None  # what the pace was last corrected by
         self._anchor: tuple[str, int] | None = None
 
     def leave(self) -> None:
@@ -157,17 +160,17 @@ class Stage:
     def _wait(self) -> None:
         """Wait until the next block is due."""
         keeper = self._timekeeper.feed
-        if keeper is not None and keeper.playing and keeper.ready(self._pace.left - _SPARE):
-            self._clock = keeper.name
-            if keeper.heard is not None:
-                self._pace.follow(self._moment(*keeper.heard))
-            return
-        # Nobody keeps the time, or whoever should does not take what it has got: the others
-        # must not wait for it.
+        taken = keeper is not None and keeper.ready(self._pace.left - _SPARE)
         self._clock = "system"
         if keeper is None:
             self._go_by_server()
-        if not self._pace.wait():
+        elif keeper.heard is not None and keeper.heard is not self._heard:
+            # Whether in time or late: it plays, and the others follow.
+            self._heard = keeper.heard
+            self._pace.follow(self._moment(*keeper.heard))
+            self._clock = keeper.name
+        # Where nobody keeps the time, or whoever should takes nothing, the others must not wait.
+        if not taken and not self._pace.wait():
             self._transport.skip()
 
     def _moment(self, frame: int, moment: float) -> float:
@@ -207,12 +210,12 @@ class Stage:
 
     def _tempo(self, frame: int, plan: BarPlan) -> float:
         """BPM of the bar whose line is heard at a frame: the plan's, or what another clock asks."""
-        self._bpm = plan.tempo
+        self._bpm, self._following = plan.tempo, False
         if self._settings.midi.follow and not self._virtual:
             now = time.monotonic()
             asked = self._follower.tempo(now)
             if asked is not None:
-                self._bpm = asked
+                self._bpm, self._following = asked, True
                 line = self._pace.moment + (frame - self._transport.frame) / SAMPLE_RATE
                 # Where our next line lies nearest to one of the clock's, let it fall on that.
                 following = self._follower.bar_line(line + 0.5 * _BAR / asked)
@@ -298,7 +301,12 @@ class Stage:
         xruns = sum(feed.xruns for feed in self._feeds.values())
         self._link.send(
             links.StageStatus(
-                self._clock, self._transport.held, load, self._stand_ins, xruns, self._bpm
+                "midi" if self._following else self._clock,
+                self._transport.held,
+                load,
+                self._stand_ins,
+                xruns,
+                self._bpm,
             )
         )
         if now >= self._collect_at:

@@ -234,6 +234,33 @@ def test_pause_play_stop_and_panic(stack: ExitStack, folder: Path) -> None:
     assert desk.heard() == [1, 2, 3]
 
 
+def test_what_is_long_overdue_is_dropped(stack: ExitStack, folder: Path) -> None:
+    desk = staged(stack, folder)
+    desk.send(cues(1, 30))
+    desk.bar(2)
+    desk.process.send_signal(signal.SIGSTOP)
+    time.sleep(4.5)
+    desk.process.send_signal(signal.SIGCONT)
+    woken = time.monotonic()
+    third = desk.bar(3)
+    assert third.moment > woken - 0.1  # neither hurried through, nor in the past
+    assert desk.bar(4).moment - third.moment == pytest.approx(SECONDS, abs=0.2)
+
+
+def test_notes_go_out_through_jack_beside_a_null_output(stack: ExitStack, folder: Path) -> None:
+    name = f"lofid-midi-{os.getpid()}"
+    environment = stack.enter_context(jack_server(name))
+    desk = staged(stack, folder, **environment)
+    desk.send(links.AddOutput("notes", "jack:keys"), links.AddOutput("out", "null"), cues(1, 30))
+    desk.output("notes", "playing")
+    desk.bar(3)
+    # With no device, the server that the port stands on keeps the time.
+    assert desk.until(links.StageStatus, lambda status: status.clock != "system").clock == "notes"
+    starts = [told for told in desk.told if isinstance(told, links.BarStarted)]
+    for before, after in itertools.pairwise(starts):
+        assert after.moment - before.moment == pytest.approx(SECONDS, abs=0.05)
+
+
 def test_a_file_that_cannot_be_made_says_why_and_stays_closed(
     stack: ExitStack, folder: Path
 ) -> None:
