@@ -97,7 +97,7 @@ one is refused, and whoever sends more than {server.HANG_UP_BYTES:,} bytes is di
 | field | |
 |---|---|
 | `v` | the version of the protocol, `{protocol.VERSION}` |
-| `id` | a text of at most {protocol.LONGEST_ID} characters that comes back with the answer, or none |
+| `id` | a text of at most {protocol.LONGEST_ID} characters; the answer has it, too |
 | `do` | what is wanted, one of [the requests](#the-requests) |
 | … | the request's own fields |
 
@@ -138,8 +138,8 @@ on, and `bar` is the index of the bar that begins there. What a song chooses whe
 
 An event is one frame: its topic, a space and a JSON object with `v`, `event` (the topic once more)
 and the event's own fields. Subscribe to `bar ` and so on, with the space, or to nothing at all for
-everything. Whoever subscribes to `status ` gets the whole {_link(protocol.Status)} first, once, and again
-after the daemon was started anew; what changes from then on is told by the other events.
+everything. Whoever subscribes to `status ` gets the whole {_link(protocol.Status)} first, once, and
+again after the daemon was started anew; what changes from then on is told by the other events.
 """
 
 

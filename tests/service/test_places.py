@@ -1,0 +1,80 @@
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lofid.errors import LofidError
+from lofid.service.places import LONGEST_SOCKET, Hold, Places, is_served
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "ä", "a" * 33, "a b", "a\n"])
+def test_a_session_has_a_name_that_can_be_a_folder(name: str) -> None:
+    with pytest.raises(LofidError, match="cannot be called"):
+        Places.of(name)
+
+
+def test_folders_are_open_to_nobody_else(places: Places) -> None:
+    places.prepare()
+    for folder in (places.runtime, places.runtime.parent, places.state):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert places.runtime == Path(os.environ["XDG_RUNTIME_DIR"]) / "lofid" / "main"
+
+
+def test_without_a_runtime_folder_there_is_one_for_the_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert Places.of().runtime == tmp_path / f"lofid-{os.getuid()}" / "main"
+
+
+def test_a_folder_that_is_a_link_is_refused(places: Places, tmp_path: Path) -> None:
+    places.runtime.parent.parent.mkdir(parents=True)
+    places.runtime.parent.symlink_to(tmp_path)
+    with pytest.raises(LofidError, match="belongs to somebody else"):
+        places.prepare()
+
+
+def test_a_path_too_long_for_a_socket_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * LONGEST_SOCKET)))
+    with pytest.raises(LofidError, match="shorter"):
+        Places.of().prepare()
+
+
+def test_the_second_daemon_says_who_holds_the_session(places: Places) -> None:
+    hold = Hold(places)
+    with pytest.raises(LofidError, match=f"by process {os.getpid()} already"):
+        Hold(places)
+    hold.release()
+    Hold(places).release()
+
+
+def test_a_daemon_that_was_killed_holds_nothing(places: Places) -> None:
+    program = (
+        "import time; from lofid.service.places import Hold, Places; "
+        "hold = Hold(Places.of()); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LofidError, match=f"by process {holder.pid} already"):
+            Hold(places)
+        holder.kill()
+    Hold(places).release()
+
+
+def test_a_socket_file_alone_is_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("s") / "x"
+    assert not is_served(path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert is_served(path)
+    assert path.exists()
+    assert not is_served(path)
