@@ -1,8 +1,7 @@
 """What the tests of the control sockets share."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -97,16 +96,3 @@ def stand_in(places: Places) -> Iterator[StandIn]:
     server.start()
     yield server
     server.stop()
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Wait until something is so; fail where it never is."""
-
-    def wait(holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not holds():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    return wait
