@@ -18,7 +18,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
@@ -318,7 +318,7 @@ class AsyncClient(_Methods):
         finally:
             del self._waiting[identity]
 
-    async def events(self, *topics: str) -> AsyncIterator[Event]:
+    async def events(self, *topics: str) -> AsyncGenerator[Event, None]:
         """What the daemon tells from now on: all of it, or these topics and the status."""
         with self._context.socket(zmq.SUB) as socket:
             for topic in _prefixes(topics):
