@@ -69,10 +69,12 @@ def serve(
     from lofid.compose.preset import load_preset
     from lofid.service.answers import Answers
     from lofid.service.desk import Beginning, Desk
+    from lofid.service.memory import keep_tidy
     from lofid.service.notify import Notifier
     from lofid.service.places import Places
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    keep_tidy()
     notifier = Notifier.taken_from(os.environ)
     places = Places.of(session)
     beginning = Beginning(

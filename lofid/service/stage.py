@@ -32,7 +32,7 @@ from lofid.service.children import end_with_parent
 from lofid.service.feed import Feed, Timekeeper
 from lofid.service.levels import Meters
 from lofid.service.links import Link
-from lofid.service.memory import give_back
+from lofid.service.memory import give_back, keep_tidy
 from lofid.service.pace import Pace
 from lofid.service.sync import ClockFollower
 from lofid.service.transport import Line, Passage, Transport
@@ -332,6 +332,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of texture and tape, and of stand-ins")
     parser.add_argument("--virtual", action="store_true", help="as fast as the machine can")
     arguments = parser.parse_args()
+    keep_tidy()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     stage = Stage(
         Link.calling(context, arguments.socket), arguments.seed, virtual=arguments.virtual

@@ -19,7 +19,7 @@ from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.shipped import shipped_model
 from lofid.service.children import end_with_parent
 from lofid.service.links import Link, Write, WriteFailed, WriterReady, Written
-from lofid.service.memory import give_back
+from lofid.service.memory import give_back, keep_tidy
 from lofid.tokens import drums, keys
 
 _NICENESS = 5  # bars are written ahead: whoever keeps time goes first
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--drums-model", type=Path)
     arguments = parser.parse_args()
     end_with_parent()
+    keep_tidy()
     os.nice(_NICENESS)
     link = Link.calling(zmq.Context(), arguments.socket)
     models = {
