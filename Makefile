@@ -3,14 +3,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Handed on: make play ARGS="--preset rain --output file:rain.wav", make music-report ARGS="--data D"
+# Handed on: make play ARGS="--preset rain --output file:rain.wav", make soak ARGS="--real-time"
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
 INPUTS := pyproject.toml constraints.txt lofid/system.py
 
 .DEFAULT_GOAL := help
-.PHONY: help play test bench music-report clean
+.PHONY: help play test bench soak chaos music-report clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -26,6 +26,12 @@ test: $(VENV)/.test ## Install what the tests need, then run linter, type checke
 
 bench: $(VENV)/.test ## Measure speed, memory and start-up on this machine
 	$(BIN)/python scripts/bench.py $(ARGS)
+
+soak: $(VENV)/.test ## Play 24 hours as fast as possible: bars, memory, descriptors
+	$(BIN)/python scripts/soak.py $(ARGS)
+
+chaos: $(VENV)/.test ## Kill, steer and attack a daemon, and measure what is heard
+	$(BIN)/python scripts/chaos.py $(ARGS)
 
 music-report: $(VENV)/.test ## Measure the music beside human playing
 	$(BIN)/python scripts/music_report.py $(ARGS)

@@ -79,6 +79,11 @@ class Usage:
             return None
         return float(np.polyfit(hours[counted], total[counted], 1)[0])
 
+    def _since(self, row: Sequence[float], after: float) -> list[float]:
+        """What a process held from ``after`` hours on, where it was there."""
+        held = zip(self.hours, row, strict=True)
+        return [value for hours, value in held if hours >= after and np.isfinite(value)]
+
     def figures(self, group: str, after: float) -> list[Figure]:
         """Growth after ``after`` hours, descriptors likewise, and the most that was held."""
         since = f"after {after:g} h of music"
@@ -96,20 +101,19 @@ class Usage:
             Figure(group, f"memory, {role}", self.slope([row], after), "MB/h", note=since)
             for role, row in self.megabytes.items()
         ]
-        late = np.array(self.hours) >= after
         grown = [
-            float(np.nanmax(np.array(row)[late]) - np.array(row)[late][0])
+            float(np.median(settled[-fifth:]) - np.median(settled[:fifth]))
             for row in self.descriptors.values()
-            if np.any(late)
+            if (fifth := len(settled := self._since(row, after)) // 5)
         ]
         return [
             *memory,
             Figure(
                 group,
-                "descriptors more than at first",
+                "descriptors, gained",
                 max(grown, default=None),
                 target=Target(high=0),
-                note=f"{since}, the process that gained most",
+                note=f"{since}, medians of the first and the last fifth; who gained most",
             ),
             Figure(
                 group,
@@ -154,7 +158,14 @@ class Bars:
             Figure(group, "bars", float(self.heard)),
             Figure(group, "bars out of order or missing", float(self.out_of_order), "", _NONE),
             Figure(group, "bars that the loop stood in for", float(self.stood_in), "", _NONE),
-            Figure(group, "warnings", float(len(self.warnings)), "", _NONE),
+            Figure(
+                group,
+                "warnings",
+                float(len(self.warnings)),
+                "",
+                _NONE,
+                note=" ".join(dict.fromkeys(self.warnings))[:500],
+            ),
         ]
 
 

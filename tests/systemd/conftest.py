@@ -1,6 +1,7 @@
 """A machine with a systemd of its own: a container whose /usr is this machine's."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -86,7 +87,13 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     log = folder / "console.log"
     with log.open("wb") as console:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
+            command,
+            # The second hierarchy of control groups: in the first, a systemd in a container does
+            # not notice that a killed service is empty.
+            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
         )
     try:
         yield _booted(process, as_root, log)
@@ -120,6 +127,7 @@ def _furnish(root: Path) -> None:
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
+    shutil.copy("/etc/ld.so.cache", root / "etc")  # else no library in /usr is found
     programs = root / str(ENVIRONMENT / "bin")[1:]
     programs.mkdir()
     version = f"python3.{sys.version_info.minor}"
