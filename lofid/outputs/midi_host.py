@@ -6,11 +6,12 @@
 import heapq
 import select
 import time
+from collections import deque
 from typing import Any
 
 from lofid.errors import LofidError
 from lofid.outputs.hosting import AtOnce, Figures, Finish, Line, Play, Ready, Setup, serve
-from lofid.outputs.messages import Sounding
+from lofid.outputs.messages import Sounding, Status
 from lofid.outputs.output import SAMPLE_RATE, Received
 from lofid.outputs.patchbay import Patchbay, free_name, open_client
 from lofid.realtime import schedule
@@ -18,6 +19,7 @@ from lofid.realtime import schedule
 _PRIORITY = 40  # of SCHED_FIFO: above sound servers, for a message takes microseconds
 _LATE = 0.005  # seconds
 _REPORTING = 1.0  # seconds between two reports
+_DOUBTFUL = 0.2  # seconds before an xrun is told in which messages may have been lost by it
 _DRAINING = 0.05  # seconds in which a backend's own thread has sent what it was given
 
 
@@ -33,6 +35,8 @@ class Port:
         self._line = line
         self._patchbay: Patchbay | None = None
         self._gone = False
+        self.xruns = 0
+        """Periods in which JACK may have dropped what was sent."""
         incoming = f"{setup.name}-in"
         for system, api in (("ALSA", rtmidi.API_LINUX_ALSA), ("CoreMIDI", rtmidi.API_MACOSX_CORE)):
             if api in rtmidi.get_compiled_api():
@@ -46,6 +50,8 @@ class Port:
             api, self.system = rtmidi.API_UNIX_JACK, "JACK"
             jack = _jack(setup.name)
             jack.set_shutdown_callback(self._ended)
+            jack.set_xrun_callback(self._count_xrun)
+            jack.activate()
             self._out = rtmidi.MidiOut(api, name=setup.name)
             ports = f"{setup.name}:{setup.name}", f"{incoming}:{incoming}"
             self._patchbay = Patchbay(jack, *ports, setup.wires)
@@ -73,6 +79,9 @@ class Port:
         status, *data = message[0]
         self._line.send(Received(time.monotonic(), status, tuple(data)))
 
+    def _count_xrun(self, _delayed: float) -> None:
+        self.xruns += 1
+
     def _ended(self, _status: object, _reason: str) -> None:
         self._gone = True
 
@@ -98,6 +107,8 @@ class Player:
         self._count = 0
         self._sounding = Sounding()
         self._sent, self._late, self._worst = 0, 0, 0.0
+        self._xruns_seen = 0
+        self._released: deque[tuple[float, bytes]] = deque(maxlen=128)  # the latest note-offs
 
     def take(self, message: Play) -> None:
         """Queue messages for their moments."""
@@ -118,8 +129,20 @@ class Player:
         while self._queue and self._queue[0][0] <= (now := time.monotonic()):
             moment, _, message = heapq.heappop(self._queue)
             self.send((message,))
+            if message[0] & 0xF0 == Status.NOTE_OFF:
+                self._released.append((now, message))
             self._worst = max(self._worst, now - moment)
             self._late += now - moment > _LATE
+
+    def release_again(self) -> None:
+        """After an xrun: JACK may have dropped note-offs, and no note may go on for that."""
+        if self._port.xruns == self._xruns_seen:
+            return
+        self._xruns_seen = self._port.xruns
+        since = time.monotonic() - _DOUBTFUL
+        for moment, message in self._released:
+            if moment >= since and not self._sounding.has(message):
+                self._port.send(message)
 
     def due_in(self) -> float | None:
         """Seconds until something is due, 0 or more; None where nothing waits."""
@@ -134,7 +157,12 @@ class Player:
     def figures(self) -> Figures:
         """What was sent, how much of it late, and the worst lateness in ms so far."""
         return Figures(
-            {"sent": self._sent, "late": self._late, "worst_ms": round(1000 * self._worst, 3)}
+            {
+                "sent": self._sent,
+                "late": self._late,
+                "worst_ms": round(1000 * self._worst, 3),
+                "xruns": self._port.xruns,
+            }
         )
 
 
@@ -159,6 +187,7 @@ def host(setup: Setup, line: Line) -> None:
                     case Finish():
                         finishing = True
             player.send_due()
+            player.release_again()
             if time.monotonic() >= reporting:
                 port.tend()
                 line.send(player.figures())
