@@ -50,11 +50,8 @@ class DeviceOutput(Output):
         self.keeps_time = True
         self.target = LIVE
         self._name = name
-        descriptor = _ring.memory()
-        memory = np.frombuffer(_ring.mapped(descriptor), dtype=np.int64)
-        self._memory: int | None = descriptor
-        self._counters = memory[: _ring.HEADER]
-        self._ring: Audio = memory[_ring.HEADER :].view(np.float32).reshape(_ring.SIZE, 2)
+        self._counters = np.zeros(_ring.HEADER, dtype=np.int64)
+        self._ring: Audio = np.zeros((0, 2), dtype=np.float32)
         self._host: subprocess.Popen[bytes] | None = None
         self._wake: int | None = None
         self._device = ""
@@ -72,29 +69,30 @@ class DeviceOutput(Output):
 
         Returns once the device plays: a sound server may take seconds to wake up.
         """
-        assert self._memory is not None
-        self._counters[_ring.TARGET] = self.target
+        descriptor = _ring.memory()
         self._wake, theirs = os.pipe()
         os.set_blocking(self._wake, False)
-        command = [
-            sys.executable,
-            "-m",
-            "lofid.outputs.device_host",
-            str(self._memory),
-            str(theirs),
-        ]
         try:
+            memory = np.frombuffer(_ring.mapped(descriptor), dtype=np.int64)
+            self._counters = memory[: _ring.HEADER]
+            self._ring = memory[_ring.HEADER :].view(np.float32).reshape(_ring.SIZE, 2)
+            self._counters[_ring.TARGET] = self.target
+            command = [sys.executable, "-m", "lofid.outputs.device_host"]
+            command += [str(descriptor), str(theirs)]
             self._host = subprocess.Popen(
                 command if self._name is None else [*command, self._name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=(self._memory, theirs),
+                pass_fds=(descriptor, theirs),
             )
         finally:
+            os.close(descriptor)
             os.close(theirs)
         facts = self._answer()
         if "error" in facts:
             raise LofidError(str(facts["error"]))
+        if not self.keeps_time:
+            _Stretch().process(np.zeros((_STEP, 2), dtype=np.float32), 0)  # compiled by now
         self._device, self._latency = str(facts["device"]), float(facts["latency"])
         self._alive = time.monotonic()
 
@@ -175,10 +173,9 @@ class DeviceOutput(Output):
                 host.kill()
                 host.wait()
             host.stdout.close()
-        for descriptor in (self._wake, self._memory):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._wake = self._memory = None
+        if self._wake is not None:
+            os.close(self._wake)
+            self._wake = None
 
     def _answer(self) -> dict[str, str | float]:
         """What the process says once it plays, or cannot."""
@@ -199,7 +196,9 @@ class DeviceOutput(Output):
     @property
     def _wanted(self) -> int:
         """The target: the given one or two periods, and what xruns have added."""
-        return max(self.target, 2 * int(self._counters[_ring.PERIOD])) + self._grown
+        usual = max(self.target, 2 * int(self._counters[_ring.PERIOD])) + self._grown
+        # Blocks come when another device wants them, so one more waits.
+        return usual if self.keeps_time else usual + _STEP
 
     def _grow(self) -> None:
         """Add a step to the target for every new xrun."""

@@ -27,6 +27,7 @@ from lofid.system import PORTAUDIO, missing_error
 _JACK = "JACK Audio Connection Kit"
 _PRIORITY = 60  # of 99; above all that makes the audio
 _LATENCY = 0.02  # seconds of the device's own buffer, where it has a choice; JACK has none
+_TENTH = 0.1  # seconds in which a device that plays wants frames
 _PATIENCE = 0.5  # seconds for the device to be let go of
 _SLOW_START = 5.0  # seconds that a sound server may take to wake up
 
@@ -119,16 +120,18 @@ def _opened(name: str | None, player: _Player) -> tuple[Any, str]:
             f"The device '{device.name}' cannot be opened at {SAMPLE_RATE} Hz ({error.args[0]}); "
             "close what else uses it, or choose another one of those that `lofid doctor` lists."
         ) from None
-    # A server that wakes up takes what fills its buffer, and then nothing for a while.
-    asleep = round(2 * stream.latency * SAMPLE_RATE)
-    began = time.monotonic()
-    while player.counters[_ring.ASKED] <= asleep:
+    # A server that wakes up takes what fills its buffers, and then nothing for up to two seconds.
+    began, flowing = time.monotonic(), 0
+    while flowing < 2:
+        asked = player.counters[_ring.ASKED]
+        time.sleep(_TENTH)
+        taken = player.counters[_ring.ASKED] - asked
+        flowing = flowing + 1 if taken > _TENTH * SAMPLE_RATE / 2 else 0
         if time.monotonic() - began > _SLOW_START:
             raise LofidError(
                 f"The device '{device.name}' was opened and does not play; see that its server "
                 "still runs, or choose another one of those that `lofid doctor` lists."
             )
-        time.sleep(0.005)
     return stream, device.name
 
 
