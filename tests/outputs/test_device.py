@@ -163,10 +163,11 @@ def pulse_server(folder: Path) -> Iterator[Server]:
     socket = folder / "native"
     socket.unlink(missing_ok=True)
     environment = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+    # With rewinds the null sink wants two seconds at once, and then nothing for as long.
     module = f"module-native-protocol-unix socket={socket} auth-anonymous=1"
     process = subprocess.Popen(
         [PULSE, "-n", "--exit-idle-time=-1", "--use-pid-file=no", "--disallow-exit",
-         "-L", "module-null-sink", "-L", module],
+         "-L", "module-null-sink norewinds=1", "-L", module],
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
