@@ -267,7 +267,7 @@ def preset_morph(
 
     [dim]Example:[/dim]
 
-    lofid ctl preset morph night --bars 32
+    lofid ctl preset morph sleepy --bars 32
     """
     _ask(context, protocol.PresetMorph(_from_here(name), bars), json)
 
