@@ -162,7 +162,10 @@ class Refused(LofidError):
     @classmethod
     def of(cls, error: LofidError) -> "Refused":
         """Any error that the user can mend, as one that can be sent."""
-        return error if isinstance(error, Refused) else cls(str(error))
+        if isinstance(error, Refused):
+            return error
+        _, _, advice = str(error).partition("; ")  # our sentences end with what to do
+        return cls(str(error), hint=advice or None)
 
     @classmethod
     def unknown(cls, what: str, name: str, known: list[str]) -> "Refused":

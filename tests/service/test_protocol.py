@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lofid.client import AsyncClient, Client
+from lofid.errors import LofidError
 from lofid.music.parameters import PARAMETERS, Effect, Settings
 from lofid.service import protocol
 from lofid.service.protocol import EVENTS, REQUESTS, ErrorKind, Problem, Refused, Request
@@ -136,3 +137,9 @@ def test_events_have_their_topic_before_them() -> None:
 def test_clients_have_a_method_for_every_request(client: type) -> None:
     for name, request in REQUESTS.items():
         assert inspect.getattr_static(client, name).__doc__ == request.__doc__
+
+
+def test_any_error_of_ours_carries_its_advice() -> None:
+    problem = Refused.of(LofidError("There is no preset 'x'; there are study, rain.")).problem
+    assert (problem.kind, problem.hint) == (ErrorKind.REFUSED, "there are study, rain.")
+    assert Refused.of(LofidError("It is full.")).problem.hint is None
