@@ -255,7 +255,7 @@ def besieged(folder: Path, siege: Siege, chance: random.Random) -> list[Figure]:
         daemon.start()
         listener = stack.enter_context(daemon.listening("bar", "warning"))
         bars.hear(listener.bar())
-        for event in listener.waiting(10.0):
+        for event in listener.waiting(_CALM):
             bars.hear(event)
         desk = daemon.process(DESK)
         before = desk.memory_info().rss / MEGABYTE
@@ -270,7 +270,7 @@ def besieged(folder: Path, siege: Siege, chance: random.Random) -> list[Figure]:
             most = max(most, desk.memory_info().rss / MEGABYTE)
             for event in listener.waiting(0.2):
                 bars.hear(event)
-        for event in listener.waiting(10.0):
+        for event in listener.waiting(_CALM):
             bars.hear(event)
         after = desk.memory_info().rss / MEGABYTE
         status = listener.client.status()
@@ -290,6 +290,7 @@ def besieged(folder: Path, siege: Siege, chance: random.Random) -> list[Figure]:
 
 
 _PROMPT = Target(high=50)
+_CALM = 6.0  # seconds without an attack, before it and after
 
 
 def _honest(address: Address, requests: int) -> list[float]:

@@ -251,12 +251,12 @@ class Sameness:
 
 
 def compare(captured: Captured, beside: Path) -> Sameness:
-    """Compare frame by frame, from the first second of sound to the end of the shorter one.
+    """Compare frame by frame, from the second second of sound to the end of the shorter one.
 
     The capture begins later or earlier than the file: where they belong together is found once, by
     correlation; from there on no frame may be missing or too many.
     """
-    probe_at, probe = _first_sound(beside)
+    probe_at, probe = _early_sound(beside)
     heard = next(blocks(captured.path, 120 * SAMPLE_RATE))
     lag = _lag(heard, probe)
     if lag is None:
@@ -277,11 +277,11 @@ def compare(captured: Captured, beside: Path) -> Sameness:
     return Sameness(compared, different, note)
 
 
-def _first_sound(path: Path) -> tuple[int, Audio]:
-    """Two seconds of audio from where sound begins, and their frame."""
+def _early_sound(path: Path) -> tuple[int, Audio]:
+    """Two seconds of audio, one second after sound begins, and their frame."""
     audio = next(blocks(path, 60 * SAMPLE_RATE))
     loud = np.flatnonzero(np.abs(audio).max(axis=1) > 0.01)
-    start = int(loud[0]) if len(loud) else 0
+    start = SAMPLE_RATE + (int(loud[0]) if len(loud) else 0)  # a recorder may come a little late
     return start, audio[start : start + 2 * SAMPLE_RATE]
 
 
