@@ -64,8 +64,8 @@ _LOG = logging.getLogger(__name__)
 RECORDING = "recording"
 """Name of the output that a recording is; its MIDI file is one more."""
 
-SILENT = -60.0
-"""LUFS; a bar softer than that has not sounded, whatever the processes say."""
+SILENT = -70.0
+"""LUFS, BS.1770's absolute gate; a softer bar has not sounded, whatever the processes say."""
 
 HANGS_AFTER = 3.0
 """Seconds without an answer after which a writer counts as hung; ten times its slowest bar where
@@ -257,8 +257,10 @@ class Desk:
             self.ledger.restart_stage()
             self.view.outputs.clear()
             self.mix()
-            for name, spec in self.outputs.items():
-                self.stage.send(links.AddOutput(name, spec))
+            for name, spec in list(self.outputs.items()):
+                # What a file holds by now is kept: the music goes on in another one.
+                self.outputs[name] = free_spec(spec)
+                self.stage.send(links.AddOutput(name, self.outputs[name]))
             if self.state is not State.PLAYING:
                 self.stage.send(links.Pause())
 
@@ -440,10 +442,13 @@ class Desk:
 
     def _bar_sounded(self, sounded: links.BarSounded) -> None:
         self.view.bars_played += 1
-        nobody_plays = self.silenced >= set(self.ledger.settings.music.parts)
-        if sounded.loudness > SILENT or nobody_plays:
-            self._notifier.feed()
         take = self.ledger.played(sounded.take)
+        bar = take.bar if take else None
+        meant = bar is not None and not any(
+            notes for part, notes in bar.notes.items() if part not in self.silenced
+        )
+        if sounded.loudness > SILENT or meant:
+            self._notifier.feed()
         if take is not None:
             self.store.sounded(take.before, take.bar, take.after, take.settings, take.seconds)
 

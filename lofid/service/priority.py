@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from lofid.realtime import schedule
 
-PRIORITY = 10
-"""Of SCHED_FIFO, 1 to 99: before everything usual, behind the kernel's own and the sound server."""
+PRIORITY = 4
+"""Of SCHED_FIFO, 1 to 99: before everything usual, behind the sound server and its clients' own
+threads, which jackd runs at 5."""
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # mlockall(2)
 
