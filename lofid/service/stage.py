@@ -47,7 +47,7 @@ _COLLECT = 60.0  # seconds between two looks for memory that nobody uses
 _GRACE = 4.0  # seconds for the outputs to finish their files
 _LIMIT = 5.0  # seconds after which the process ends, come what may
 _DRIFT = 0.02  # seconds by which a sound server's clock may be off without having begun anew
-_BACKLOG = 2 * SAMPLE_RATE  # frames that an output may be behind on the virtual clock
+_BACKLOG = SAMPLE_RATE // 2  # frames that an output may be behind on the virtual clock
 _BAR = 240.0  # seconds of a bar at 1 BPM
 
 
