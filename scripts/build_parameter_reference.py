@@ -44,9 +44,7 @@ def reference() -> str:
         summary = (members.__doc__ or "").partition(": ")[2].strip().rstrip(".")
         pages.append(
             f"## [{group}]: {summary}\n\n"
-            "| key | takes | default | heard | |\n|---|---|---|---|---|\n"
-            + "\n".join(rows)
-            + "\n"
+            "| key | takes | default | heard | |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
         )
     return "\n".join(pages)
 

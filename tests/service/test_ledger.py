@@ -1,9 +1,11 @@
 """The ledger against a stage that locks whatever it legally may, at the worst moments."""
 
+import itertools
 from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lofid.compose.station import SessionState
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
@@ -99,12 +101,12 @@ def test_one_unbroken_line_whatever_happens(actions: list[tuple[Any, ...]]) -> N
         lock()
     assert ledger.morphing is None
     assert locked[-1].settings == ledger.settings
-    for before, take in zip(locked, locked[1:], strict=False):
+    for before, take in itertools.pairwise(locked):
         assert take.follows == before.number
         path, came = cast("Any", take.before), cast("Any", before.after)
         assert path[: len(came)] == came, "a bar goes on from the one that sounded before it"
-    whole = cast("Any", locked[-1].after)
-    assert [x for x in whole if isinstance(x, str)][1:] == [f"steer {n + 1}" for n in range(steered)]
+    marks = [mark for mark in cast("Any", locked[-1].after) if isinstance(mark, str)]
+    assert marks == ["open", *(f"steer {number + 1}" for number in range(steered))]
 
 
 def test_a_change_throws_away_what_is_not_locked() -> None:
