@@ -23,6 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from lofid.outputs.output import SAMPLE_RATE, Audio
+from lofid.realtime import schedule
 from lofid.system import JACK, missing_error
 
 PERIOD = 512
@@ -30,6 +31,7 @@ PERIOD = 512
 
 _PATIENCE = 30.0
 _TURN = 0.05
+_PRIORITY = 3  # below JACK's clients, which run at 5
 _HALF = 2**31  # JACK counts frames in 32 bits; after an xrun its count may step back
 
 
@@ -155,6 +157,8 @@ def _record(server: str, path: Path) -> None:
     """Record until the standard input ends; print what happened as JSON."""
     import jack  # noqa: PLC0415  # it looks for libjack when it is imported
 
+    # JACK's thread waits for this one's turns with the interpreter: no busy program may stop it.
+    schedule(_PRIORITY)
     client = jack.Client("recorder", servername=server, no_start_server=True)
     ours = [client.inports.register(f"in_{channel}") for channel in (1, 2)]
     theirs = [client.get_port_by_name(f"system:playback_{channel}") for channel in (1, 2)]

@@ -28,7 +28,7 @@ from lofid.service.protocol import BarEvent, WarningEvent
 MEGABYTE = 1e6
 _SAMPLING = 2.0  # seconds between two looks at the processes
 _SETTLED = 1.0  # hours of music after which memory must not grow any more
-_HALF_STEP = 2.0**-23  # of 24 bits, and half a step for rounding in floats
+_STEP = 2.0**-23  # of 24 bits: what writing a file rounds
 
 
 @dataclass
@@ -268,7 +268,7 @@ def compare(captured: Captured, beside: Path) -> Sameness:
     )  # the shorter one ends it
     for left, right in pairs:
         length = min(len(left), len(right))
-        apart = np.any(np.abs(left[:length] - right[:length]) > _HALF_STEP, axis=1)
+        apart = np.any(np.abs(left[:length] - right[:length]) > _STEP, axis=1)
         if first is None and np.any(apart):
             first = compared + int(np.argmax(apart))
         different += int(np.count_nonzero(apart))
@@ -287,8 +287,13 @@ def _early_sound(path: Path) -> tuple[int, Audio]:
 
 def _lag(heard: Audio, probe: Audio) -> int | None:
     """The frame of ``heard`` at which ``probe`` begins; None where it does not."""
-    correlation = fftconvolve(heard[:, 0], probe[::-1, 0], mode="valid")
-    lag = int(np.argmax(correlation))
+    if len(heard) < len(probe):
+        return None
+    left = heard[:, 0].astype(np.float64)
+    together = fftconvolve(left, probe[::-1, 0], mode="valid")
+    energy = np.concatenate([[0.0], np.cumsum(left**2)])
+    # Least squares: a correlation alone is highest where it is loud.
+    lag = int(np.argmin(energy[len(probe) :] - energy[: -len(probe)] - 2 * together))
     found = heard[lag : lag + len(probe)]
     return lag if np.abs(found - probe).max() <= 1e-3 else None
 
