@@ -97,7 +97,10 @@ class DeviceOutput(Output):
         self._alive = time.monotonic()
 
     def write(self, block: Block) -> None:
-        """Take the block once the ring has sunk to its target; LofidError if it does not."""
+        """Take the block, and return when the next one is wanted: the ring has sunk to its target.
+
+        Whoever renders then, renders as late as can be. LofidError if the ring does not sink.
+        """
         self._grow()
         audio = block.audio
         if not self.keeps_time:
@@ -106,8 +109,8 @@ class DeviceOutput(Output):
                 self._put(self._stretch.process(audio, self._fill - self._wanted))
             return
         for start in range(0, len(audio), _MOST):
-            self._wait(self._wanted)
             self._put(audio[start : start + _MOST])
+            self._wait(self._wanted)
 
     def heard(self) -> tuple[int, float]:
         """A frame of the stream, and the moment of the monotonic clock when it is heard.

@@ -143,6 +143,7 @@ class Desk:
         self._jobs = itertools.count(1)
         self._failures = 0
         self._retry_at = {"writer": 0.0, "stage": 0.0}
+        self._patience = {"writer": 0.0, "stage": 0.0}  # seconds
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._leaving = False
         self._soon: deque[Callable[[], None]] = deque()
@@ -265,15 +266,16 @@ class Desk:
                 self.stage.send(links.Pause())
 
     def _start(self, child: Child, now: float, told: str) -> bool:
-        """Start a process unless it was started a moment ago; whether it was."""
+        """Start a process, unless it failed to start a moment ago; whether it was."""
         if now < self._retry_at[child.name]:
             return False
         if child.starts:
             self.warn(f"{told}; it is started again.")
-        # Once is bad luck and mended at once; again and again wants patience.
-        lived = now - child.started_at if child.starts else _LONGEST_BACK_OFF
-        patience = 0.0 if lived >= _LONGEST_BACK_OFF else min(_LONGEST_BACK_OFF, 1.0 + lived)
-        self._retry_at[child.name] = now + patience
+        # One that has worked is needed at once; one that cannot even start wants patience.
+        failed = child.starts and not child.ready
+        patience = max(0.5, 2 * self._patience[child.name]) if failed else 0.0
+        self._patience[child.name] = min(_LONGEST_BACK_OFF, patience)
+        self._retry_at[child.name] = now + self._patience[child.name]
         child.start()
         return True
 

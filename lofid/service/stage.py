@@ -96,11 +96,11 @@ class Stage:
         )
         frames = FAST_BLOCK if self._virtual else BLOCK
         while not self._leaving.is_set():
-            self._receive()
             if self._virtual:
                 self._wait_for_cues(frames)
             else:
                 self._wait()
+            self._receive()  # at the last moment: what is turned now is heard with this block
             if not self._leaving.is_set():
                 self._play(frames)
         self._end()
