@@ -1,5 +1,7 @@
 """Compiling with numba: without Python's lock, and once for all starts where that is possible."""
 
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +18,27 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            return njit(nogil=True, cache=True, **options)(function)
+            dispatcher = njit(nogil=True, cache=True, **options)(function)
         except RuntimeError:
             return njit(nogil=True, **options)(function)
+        _CACHED.append(dispatcher)
+        return dispatcher
 
     return decorate
+
+
+_CACHED: list[Any] = []
+_AFRESH = "LOFID_BEGUN_AFRESH"
+
+
+def begin_afresh(module: str) -> None:
+    """Begin this process anew, once, if it had to compile what the next one finds compiled.
+
+    Compiling takes 100 MB, and a process keeps most of it. ``module`` is what was started with
+    ``python -m``. To be called when everything was compiled and nothing else was begun: no socket,
+    no thread that is needed.
+    """
+    compiled_here = any(dispatcher.stats.cache_misses for dispatcher in _CACHED)
+    if compiled_here and _AFRESH not in os.environ:
+        os.environ[_AFRESH] = "yes"
+        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])

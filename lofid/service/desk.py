@@ -160,7 +160,7 @@ class Desk:
         self.stage = Child(
             "stage",
             "lofid.service.stage",
-            ["--virtual"] if virtual else [],
+            [f"--seed={self.seed}", *(["--virtual"] if virtual else [])],
             places.runtime,
             self._context,
         )
@@ -175,6 +175,7 @@ class Desk:
             self.muted = situation.muted
             self.state = State.PAUSED if situation.paused else State.PLAYING
             self._moment, self._replay = recovered.moment, deque(recovered.digests)
+            self.seed = recovered.moment.state.seed
             kept = situation.outputs.values()
             specs = [*kept, *(spec for spec in specs if spec not in kept)]
         for spec in specs:

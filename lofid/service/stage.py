@@ -23,6 +23,7 @@ from types import FrameType
 
 import zmq
 
+from lofid.compiled import begin_afresh
 from lofid.music.parameters import Settings
 from lofid.music.plan import BarPlan
 from lofid.outputs.messages import Status
@@ -37,6 +38,8 @@ from lofid.service.pace import Pace
 from lofid.service.sync import ClockFollower
 from lofid.service.transport import Line, Passage, Transport
 from lofid.sound.studio import BLOCK, Studio
+
+MODULE = "lofid.service.stage"
 
 FAST_BLOCK = 8 * BLOCK
 """Frames rendered at once on the virtual clock, where nobody steers."""
@@ -58,13 +61,9 @@ class Stage:
         self._link = link
         self._virtual = virtual
         self._settings = Settings()
-        studio = Studio(self._settings, seed)
-        studio.render(BLOCK)
-        self._transport = Transport(studio, seed, self._tempo)
+        self._transport = Transport(Studio(self._settings, seed), seed, self._tempo)
         self._pace = Pace()
         self._meters = Meters()
-        # What is compiled, or loaded, when it is first used is now.
-        self._meters.hear(self._transport.block(BLOCK))
         self._follower = ClockFollower()
         self._timekeeper = Timekeeper()
         self._feeds: dict[str, Feed] = {}
@@ -307,6 +306,7 @@ class Stage:
                 self._stand_ins,
                 xruns,
                 self._bpm,
+                self._transport.cued,
             )
         )
         if now >= self._collect_at:
@@ -325,14 +325,24 @@ class Stage:
         self._report()
 
 
+def _warm_up() -> None:
+    """Have compiled and loaded what else would be when it is first used, in the music."""
+    studio = Studio(Settings(), 0)
+    studio.render(BLOCK)
+    Meters().hear(Transport(studio, 0).block(BLOCK))
+    studio.close()
+
+
 def main() -> None:
     """Start the stage."""
-    parser = argparse.ArgumentParser(prog="python -m lofid.service.stage")
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}")
     parser.add_argument("socket", type=Path)
     parser.add_argument("--seed", type=int, default=1, help="of texture and tape, and of stand-ins")
     parser.add_argument("--virtual", action="store_true", help="as fast as the machine can")
     arguments = parser.parse_args()
     keep_tidy()
+    _warm_up()
+    begin_afresh(MODULE)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     stage = Stage(
         Link.calling(context, arguments.socket), arguments.seed, virtual=arguments.virtual
@@ -347,8 +357,6 @@ def main() -> None:
         stage.leave()
 
     end_with_parent(leave)
-    # Ctrl-C in a terminal reaches every process of it; the desk says what becomes of this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, terminated)
     stage.run()
     context.destroy(linger=200)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import zmq
 
+from lofid.compiled import begin_afresh
 from lofid.compose.player import drums_player, keys_player
 from lofid.compose.station import Station
 from lofid.errors import LofidError
@@ -21,6 +22,8 @@ from lofid.service.children import end_with_parent
 from lofid.service.links import Link, Write, WriteFailed, WriterReady, Written
 from lofid.service.memory import give_back, keep_tidy
 from lofid.tokens import drums, keys
+
+MODULE = "lofid.service.writer"
 
 _NICENESS = 5  # bars are written ahead: whoever keeps time goes first
 
@@ -47,15 +50,13 @@ def _answer(job: Write, station: Station) -> Written | WriteFailed:
 
 def main() -> None:
     """Load the models, say so, and write."""
-    parser = argparse.ArgumentParser(prog="python -m lofid.service.writer")
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}")
     parser.add_argument("socket", type=Path)
     parser.add_argument("--keys-model", type=Path)
     parser.add_argument("--drums-model", type=Path)
     arguments = parser.parse_args()
     end_with_parent()
     keep_tidy()
-    os.nice(_NICENESS)
-    link = Link.calling(zmq.Context(), arguments.socket)
     models = {
         "keys": shipped_model("pocket-keys", keys.VOCABULARY.hash, arguments.keys_model),
         "drums": shipped_model("pocket-drums", drums.VOCABULARY.hash, arguments.drums_model),
@@ -72,7 +73,10 @@ def main() -> None:
     with Station(keys_player(engines["keys"]), drums_player(engines["drums"])) as station:
         # The first bar compiles what has not been compiled on this machine, and warms the caches.
         station.step(station.opening(Settings(), 0), Settings())
+        begin_afresh(MODULE)
         give_back()
+        os.nice(_NICENESS)
+        link = Link.calling(zmq.Context(), arguments.socket)
         link.send(ready)
         serve(link, station)
 
