@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+import typer.core
 from rich.markup import escape
 from rich.table import Table
 
@@ -23,6 +24,15 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 _NEGATIVE = {"ignore_unknown_options": True}
 """For commands that take numbers: -6 is no option."""
 
+
+class _Branch(typer.core.TyperGroup):
+    """``branch 3`` is short for ``branch prepare 3``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take a number in the place of a command as how many are to be prepared."""
+        return super().parse_args(ctx, ["prepare", *args] if args and args[0].isdigit() else args)
+
+
 app = typer.Typer(
     help="Steer a daemon that runs: what it plays, how it sounds, where it goes.",
     epilog="Begin with:  lofid ctl status   ·   lofid ctl set music.tempo 72   ·   lofid ctl next",
@@ -33,8 +43,18 @@ app = typer.Typer(
 preset = typer.Typer(help="List, load, save presets, or go over to one.", no_args_is_help=True)
 output = typer.Typer(help="Where the music goes.", no_args_is_help=True)
 record = typer.Typer(help="Record audio and notes.", no_args_is_help=True)
-snapshot = typer.Typer(help="Keep moments and go back to them.", no_args_is_help=True)
-branch = typer.Typer(help="Several continuations, of which one is adopted.", no_args_is_help=True)
+snapshot = typer.Typer(
+    help="Keep moments and go back to them.",
+    epilog="Such as:  lofid ctl snapshot save dawn   ·   lofid ctl snapshot load dawn",
+    no_args_is_help=True,
+)
+branch = typer.Typer(
+    cls=_Branch,
+    help="Several continuations of the next four bars, of which one is adopted.",
+    epilog="Such as:  lofid ctl branch 3   ·   lofid ctl branch listen 2   ·   "
+    "lofid ctl branch adopt",
+    no_args_is_help=True,
+)
 midi = typer.Typer(help="Bind parameters to MIDI controllers.", no_args_is_help=True)
 app.add_typer(preset, name="preset")
 app.add_typer(output, name="output")
@@ -302,13 +322,14 @@ def output_add(
     _ask(context, protocol.OutputAdd(f"{kind}{colon}{argument}", name), json)
 
 
+@output.command("rm", hidden=True)
 @output.command("remove")
 def output_remove(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The output's name.")],
     json: JsonOption = False,
 ) -> None:
-    """Close an output; files are finished."""
+    """Close an output; files are finished. rm is short for it."""
     _ask(context, protocol.OutputRemove(name), json)
 
 
@@ -367,13 +388,14 @@ def snapshot_list(context: typer.Context, json: JsonOption = False) -> None:
     _ask(context, protocol.SnapshotList(), json)
 
 
+@snapshot.command("rm", hidden=True)
 @snapshot.command("remove")
 def snapshot_remove(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name.")],
     json: JsonOption = False,
 ) -> None:
-    """Remove a kept moment."""
+    """Remove a kept moment; rm is short for it."""
     _ask(context, protocol.SnapshotRemove(name), json)
 
 
@@ -403,7 +425,14 @@ def branch_prepare(
     count: Annotated[int, typer.Argument(min=2, help="How many.")] = 3,
     json: JsonOption = False,
 ) -> None:
-    """Write several continuations of the next four bars."""
+    """Write several continuations of the next four bars.
+
+    [dim]Examples:[/dim]
+
+    lofid ctl branch prepare 5
+
+    lofid ctl branch 5
+    """
     _ask(context, protocol.BranchPrepare(count), json)
 
 
@@ -443,7 +472,9 @@ def midi_learn(context: typer.Context, path: PathArgument, json: JsonOption = Fa
 
     lofid ctl midi learn sound.low_pass
     """
-    _ask(context, protocol.MidiLearn(path), json)
+    _ask(
+        context, protocol.MidiLearn(path), json, done=f"Move the controller that is to set {path}."
+    )
 
 
 @midi.command("forget")
@@ -455,8 +486,8 @@ def midi_forget(context: typer.Context, path: PathArgument, json: JsonOption = F
 # -- asking and showing -----------------------------------------------------------------------
 
 
-def _ask(context: typer.Context, request: Request[Any], json: bool) -> None:
-    """Ask the daemon, and show what it answers."""
+def _ask(context: typer.Context, request: Request[Any], json: bool, done: str = "Done.") -> None:
+    """Ask the daemon, and show what it answers; ``done`` where that is no more than done."""
     connect: Connect = context.obj
     with connect() as client:
         try:
@@ -468,13 +499,16 @@ def _ask(context: typer.Context, request: Request[Any], json: bool) -> None:
             raise typer.Exit(1) from None
     if json:
         print_json(msgspec.to_builtins(result))
+    elif isinstance(result, protocol.Done):
+        _print(done)
     else:
         _show(result)
 
 
 def _from_here(name: str) -> str:
     """A path as the daemon can find it, wherever that was started; a name stays a name."""
-    return str(Path(name).absolute()) if "/" in name or name.endswith(".toml") else name
+    is_path = "/" in name or name.endswith((".toml", ".lofistate"))
+    return str(Path(name).absolute()) if is_path else name
 
 
 def _value(path: str, text: str) -> protocol.Value:
@@ -493,7 +527,7 @@ def _value(path: str, text: str) -> protocol.Value:
 @singledispatch
 def _show(result: object) -> None:
     """Show a result to a person."""
-    _print("Done.")
+    raise NotImplementedError(type(result).__name__)
 
 
 @_show.register
@@ -571,14 +605,14 @@ def _(result: protocol.Branches) -> None:
     for one in result.branches:
         table.add_row(str(one.number), str(one.ready), str(one.notes), " ".join(one.chords))
     OUT.print(table)
+    _print("Hear one: lofid ctl branch listen 1")
 
 
 @_show.register
 def _(result: protocol.Status) -> None:
     rows = {
         "session": f"{result.session}: {result.state}, {result.bars_played} bars heard",
-        "preset": result.preset
-        + (f", changed: {', '.join(result.changed)}" * bool(result.changed)),
+        "preset": result.preset,
         "seed": str(result.seed),
     }
     if result.changed:
@@ -600,6 +634,12 @@ def _(result: protocol.Status) -> None:
     if result.muted or result.solo:
         rows["muted"] = ", ".join(result.muted) or "nobody"
         rows["solo"] = ", ".join(result.solo) or "nobody"
+    if result.branches is not None:
+        for turn in result.branches.branches:
+            heard = ", heard now" if turn.number == result.branches.listening else ""
+            rows[f"branch {turn.number}"] = " ".join(turn.chords) + heard
+    if not result.outputs:
+        rows["output"] = "none: nobody hears it; add one: lofid ctl output add device"
     for one in result.outputs:
         rows[f"output {one.name}"] = one.state + (f": {one.reason}" if one.reason else "")
     writer, stage = result.writer, result.stage

@@ -110,8 +110,9 @@ def test_what_the_daemon_refuses_is_one_sentence_or_json(daemon: Daemon) -> None
         "preset morph sleepy --bars 8", "pause", "play", "mute keys", "mute keys --off",
         "solo drums", "solo drums --off", "next", "next song", "rewind 1", "output list",
         "output add null --name more", "output remove more", "record start take",
-        "record stop", "snapshot save a", "snapshot list", "snapshot load a", "snapshot remove a",
-        "like", "branch prepare 2", "branch drop", "midi learn sound.low_pass",
+        "record stop", "snapshot save a", "snapshot list", "snapshot load a", "snapshot rm a",
+        "output add null --name less", "output rm less",
+        "like", "branch prepare 2", "branch 3", "branch drop", "midi learn sound.low_pass",
         "midi forget sound.low_pass", "panic", "seed 5",
     ],
 )  # fmt: skip
@@ -119,6 +120,28 @@ def test_every_command_speaks_to_a_real_daemon(daemon: Daemon, command: str) -> 
     result = ctl(daemon, *command.split())
     assert result.exit_code == 0, result.exception
     assert result.stdout
+
+
+def test_prepared_branches_and_missing_outputs_are_shown(daemon: Daemon) -> None:
+    assert "lofid ctl branch listen" in ctl(daemon, "branch", "3").stdout
+    shown = ctl(daemon, "status").stdout
+    assert "branch 3" in shown
+    assert "branch 4" not in shown
+    assert "nobody hears it" not in shown
+    assert ctl(daemon, "branch", "drop").exit_code == 0
+    assert ctl(daemon, "branch", "9").exit_code == 1
+    assert ctl(daemon, "output", "remove", "null").exit_code == 0
+    assert "nobody hears it" in ctl(daemon, "status").stdout
+    assert ctl(daemon, "output", "add", "null").exit_code == 0
+
+
+def test_a_kept_session_is_found_from_where_one_is(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = json.loads(ctl(daemon, "snapshot", "save", "here", "--json").stdout)
+    (tmp_path / "mine.lofistate").write_bytes(Path(saved["path"]).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert ctl(daemon, "snapshot", "load", "mine.lofistate").exit_code == 0
 
 
 def test_paths_and_presets_are_completed(daemon: Daemon) -> None:
