@@ -2,7 +2,6 @@
 
 import re
 from functools import singledispatch
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lofid.cli._daemon import SESSION, Connect, ConnectOption, KeysOption, SessionOption, connector
+from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.cli._terminal import OUT, JsonOption, print_json
 from lofid.compose.preset import preset_names
 from lofid.music.notes import Part
@@ -260,7 +260,7 @@ def preset_load(context: typer.Context, name: PresetArgument, json: JsonOption =
 
     lofid ctl preset load ./mine.toml
     """
-    _ask(context, protocol.PresetLoad(_from_here(name)), json)
+    _ask(context, protocol.PresetLoad(named_from_here(name)), json)
 
 
 @preset.command("save")
@@ -289,7 +289,7 @@ def preset_morph(
 
     lofid ctl preset morph sleepy --bars 32
     """
-    _ask(context, protocol.PresetMorph(_from_here(name), bars), json)
+    _ask(context, protocol.PresetMorph(named_from_here(name), bars), json)
 
 
 # -- outputs and recordings -------------------------------------------------------------------
@@ -316,10 +316,7 @@ def output_add(
 
     lofid ctl output add file:night.flac --name night
     """
-    kind, colon, argument = spec.partition(":")
-    if kind == "file":
-        argument = str(Path(argument).absolute())
-    _ask(context, protocol.OutputAdd(f"{kind}{colon}{argument}", name), json)
+    _ask(context, protocol.OutputAdd(output_from_here(spec), name), json)
 
 
 @output.command("rm", hidden=True)
@@ -350,7 +347,7 @@ def record_start(
 
     lofid ctl record start ./night --format mp3
     """
-    _ask(context, protocol.RecordStart(name and _from_here(name), format), json)
+    _ask(context, protocol.RecordStart(name and named_from_here(name), format), json)
 
 
 @record.command("stop")
@@ -379,7 +376,7 @@ def snapshot_load(
     json: JsonOption = False,
 ) -> None:
     """Go on from a kept moment, at the next bar line."""
-    _ask(context, protocol.SnapshotLoad(_from_here(name)), json)
+    _ask(context, protocol.SnapshotLoad(named_from_here(name)), json)
 
 
 @snapshot.command("list")
@@ -503,12 +500,6 @@ def _ask(context: typer.Context, request: Request[Any], json: bool, done: str = 
         _print(done)
     else:
         _show(result)
-
-
-def _from_here(name: str) -> str:
-    """A path as the daemon can find it, wherever that was started; a name stays a name."""
-    is_path = "/" in name or name.endswith((".toml", ".lofistate"))
-    return str(Path(name).absolute()) if is_path else name
 
 
 def _value(path: str, text: str) -> protocol.Value:

@@ -82,6 +82,7 @@ def show(json: JsonOption = False) -> None:
         typer.echo(f"{name}\t{public}")
 
 
+@app.command("rm", hidden=True)
 @app.command("remove")
 def remove(name: Annotated[str, typer.Argument(help="The client.")]) -> None:
     """Let a client in no more; if it is connected, until the daemon is started anew."""

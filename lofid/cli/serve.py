@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lofid.cli._from_here import output_from_here
 from lofid.cli._station import (
     DEFAULT_PRESET,
     DrumsModelOption,
@@ -78,7 +79,9 @@ def serve(
     notifier = Notifier.taken_from(os.environ)
     places = Places.of(session)
     beginning = Beginning(
-        preset=load_preset(preset), seed=chosen_seed(seed), outputs=tuple(output or ["device"])
+        preset=load_preset(preset),
+        seed=chosen_seed(seed),
+        outputs=tuple(map(output_from_here, output or ["device"])),
     )
     models = {"keys": keys_model, "drums": drums_model}
     desk = Desk(

@@ -1,10 +1,10 @@
 """``lofid service``: the daemon under systemd, as a service of the user or of the system."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.cli._station import PresetOption
 from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
 from lofid.service.units import Service, options_file
@@ -105,10 +105,8 @@ def _options(preset: str, outputs: list[str]) -> list[str]:
     options = []
     if preset:
         load_preset(preset)
-        # A file is named from where we are; the service will start somewhere else.
-        named = str(Path(preset).resolve()) if preset.endswith(".toml") else preset
-        options += ["--preset", named]
+        options += ["--preset", named_from_here(preset)]
     for output in outputs:
         parse(output)
-        options += ["--output", output]
+        options += ["--output", output_from_here(output)]
     return options

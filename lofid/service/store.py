@@ -475,7 +475,11 @@ class Shelf:
         if not self._path(name).exists():
             names = [entry.stem for entry in self._folder.glob(f"*{SUFFIX}")]
             near = get_close_matches(name, names, n=2)
-            known = f"did you mean {' or '.join(near)}?" if near else "'lofid ctl' lists them."
+            known = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else "'lofid ctl snapshot list' names them."
+            )
             raise LofidError(f"There is no snapshot '{name}'; {known}")
 
     def _entry(self, path: Path) -> Entry:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.cli.ctl import app
 from lofid.judge.daemon import Daemon
 from lofid.service.protocol import REQUESTS
@@ -142,6 +143,18 @@ def test_a_kept_session_is_found_from_where_one_is(
     (tmp_path / "mine.lofistate").write_bytes(Path(saved["path"]).read_bytes())
     monkeypatch.chdir(tmp_path)
     assert ctl(daemon, "snapshot", "load", "mine.lofistate").exit_code == 0
+
+
+def test_files_are_named_from_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/one")
+    assert output_from_here("file:night.wav") == f"file:{tmp_path}/night.wav"
+    assert output_from_here("file:~/night.wav") == "file:/home/one/night.wav"
+    assert output_from_here("midi:song") == "midi:song"
+    assert named_from_here("rain") == "rain"
+    assert named_from_here("mine.toml") == f"{tmp_path}/mine.toml"
 
 
 def test_paths_and_presets_are_completed(daemon: Daemon) -> None:
