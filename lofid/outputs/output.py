@@ -4,10 +4,12 @@ A new kind is one new module and one row of :data:`KINDS`.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -191,9 +193,21 @@ def free_spec(text: str, taken: Collection[str] = ()) -> str:
     if kind is not KINDS["file"] or not argument:
         return text
     wanted = user_path(argument)
-    paths = (wanted.with_stem(f"{wanted.stem}-{number}") for number in itertools.count(2))
+    # Beside take and take-2 comes take-3, not take-2-2.
+    numbered = re.fullmatch(r"(.+)-[1-9]\d*", wanted.stem)
+    ours = numbered is not None and _exists(wanted.with_stem(numbered[1]))
+    stem = numbered[1] if numbered and ours else wanted.stem
+    paths = (wanted.with_stem(f"{stem}-{number}") for number in itertools.count(2))
     specs = itertools.chain([(wanted, text)], ((path, f"file:{path}") for path in paths))
-    return next(spec for path, spec in specs if spec not in taken and not path.exists())
+    return next(spec for path, spec in specs if spec not in taken and not _exists(path))
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; what cannot be looked at is refused where it is opened."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def parse(text: str) -> Output:

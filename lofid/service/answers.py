@@ -7,6 +7,7 @@ business, and was checked before. Nothing here waits: what takes the disk answer
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from functools import partial, singledispatchmethod
 from pathlib import Path
@@ -19,7 +20,6 @@ from lofid.compose.steering import another_turn, next_section, next_song, openin
 from lofid.errors import LofidError
 from lofid.files import user_path
 from lofid.music.parameters import (
-    PARAMETERS,
     Control,
     Effect,
     Parameter,
@@ -29,10 +29,10 @@ from lofid.music.parameters import (
 from lofid.outputs import free_spec
 from lofid.service import links, protocol
 from lofid.service.branching import Fork
-from lofid.service.desk import RECORDING, Desk
+from lofid.service.desk import RECORDED_NOTES, RECORDING, Desk
 from lofid.service.ledger import Steer
 from lofid.service.protocol import Heard, Refused, Request, Result, State
-from lofid.service.server import Deferred
+from lofid.service.server import Deferred, fault
 from lofid.service.store import Entry, Shelf
 
 _T = TypeVar("_T")
@@ -94,12 +94,8 @@ class Answers:
         preset = self._preset(request.name)
         self._desk.preset = preset
         self._desk.ledger.switch(preset.settings)
-        values = {
-            path: row.plain(preset.settings.value(path))
-            for path, row in PARAMETERS.items()
-            if preset.settings.value(path) != before.value(path)
-        }
-        self._desk.tell({"preset": preset.name, **values})
+        values = self._desk.changed_since(before)
+        self._desk.tell({"preset": preset.name, "morph": None, **values})
         return protocol.Changed(Effect.MUSICAL, self._desk.next_index, values)
 
     @answer.register
@@ -119,7 +115,7 @@ class Answers:
     def _preset_morph(self, request: protocol.PresetMorph) -> Result:
         preset = self._preset(request.name)
         self._desk.ledger.morph(preset.settings, request.bars)
-        self._desk.morph_to = preset.name
+        self._desk.morph_to = preset
         self._desk.tell({"morph": {"preset": preset.name, "bar": 0, "bars": request.bars}})
         return self._at_next_line()
 
@@ -255,17 +251,11 @@ class Answers:
         if sounding is None:
             raise Refused("Nothing has been played yet that could be liked; try again soon.")
         # The loop that sounds began some bars ago, if that is not forgotten yet.
-        history = list(self._desk.ledger.history)
         begin = sounding.before
-        while history and begin.index > 0:
-            take = history.pop()
-            if take.number > sounding.number:
-                continue
-            if take.after.song.number != sounding.after.song.number:
-                break
-            begin = take.before
-            if begin.opens_loop:
-                break
+        for take in reversed(self._desk.ledger.history):
+            # Only what led here: after a rewind, other bars of the same place are kept as well.
+            if take.after is begin and not begin.opens_loop:
+                begin = take.before
         return self._kept(request.name, begin)
 
     @answer.register
@@ -294,8 +284,9 @@ class Answers:
             state = moment.state
             self._desk.preset = Preset(moment.preset, "", moment.settings)
             self._desk.seed = state.seed
+            self._end_audition()
             self._desk.ledger.switch(moment.settings, lambda _state, _: state)
-            self._desk.tell({"preset": moment.preset, "seed": state.seed})
+            self._desk.tell({"preset": moment.preset, "seed": state.seed, "morph": None})
             return Heard(Effect.MUSICAL, state.index)
 
         return self._on_disk(load, loaded)
@@ -306,7 +297,7 @@ class Answers:
     def _output_add(self, request: protocol.OutputAdd) -> Result | Deferred:
         spec = free_spec(request.spec, self._desk.outputs.values())
         name = request.name or self._desk.free_name(spec)
-        if name in self._desk.outputs:
+        if self._desk.taken(name):
             raise Refused(
                 f"There is an output '{name}' already; remove it first, or give another name.",
                 field="name",
@@ -314,23 +305,29 @@ class Answers:
         return self._opened(name, spec)
 
     @answer.register
-    def _output_remove(self, request: protocol.OutputRemove) -> Result:
+    def _output_remove(self, request: protocol.OutputRemove) -> Result | Deferred:
         if request.name not in self._desk.outputs:
             raise Refused.unknown("output", request.name, list(self._desk.outputs))
+        answer = Deferred()
+
+        def closed(told: links.OutputState) -> None:
+            answer.answer(Refused(told.reason) if told.reason else protocol.Done())
+
+        self._desk.waiting.setdefault(request.name, []).append(closed)
         self._desk.remove_output(request.name)
-        return protocol.Done()
+        return answer
 
     @answer.register
     def _record_start(self, request: protocol.RecordStart) -> Result | Deferred:
-        if self._desk.recording is not None:
+        if RECORDING in self._desk.outputs or RECORDING in self._desk.waiting:
             raise Refused(
-                f"'{self._desk.recording.audio}' is being recorded already; stop that first: "
-                "record stop."
+                "A recording is being made already; stop that first: 'lofid ctl record stop'."
             )
         name = request.name or f"{datetime.now():%Y-%m-%d-%H%M%S}"
         path = user_path(name) if "/" in name else self._desk.places.state / "recordings" / name
         if "/" not in name:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # the refusal of its file tells why
+                path.parent.mkdir(parents=True, exist_ok=True)
         audio = free_spec(f"file:{path}.{request.format}", self._desk.outputs.values())
         midi = free_spec(f"file:{path}.mid", self._desk.outputs.values())
         recording = protocol.Recording(path.name, _path(audio), _path(midi))
@@ -338,7 +335,7 @@ class Answers:
 
         def opened(told: links.OutputState) -> None:
             if told.state == "closed":
-                self._desk.remove_output(f"{RECORDING}-midi")
+                self._desk.remove_output(RECORDED_NOTES)
                 answer.answer(Refused(told.reason))
             else:
                 self._desk.recording = recording
@@ -346,23 +343,23 @@ class Answers:
                 self._desk.tell({"recording": recording})
                 answer.answer(recording)
 
-        self._desk.waiting[RECORDING] = opened
+        self._desk.waiting[RECORDING] = [opened]
         self._desk.add_output(RECORDING, audio)
-        self._desk.add_output(f"{RECORDING}-midi", midi)
+        self._desk.add_output(RECORDED_NOTES, midi)
         return answer
 
     @answer.register
     def _record_stop(self, _: protocol.RecordStop) -> Result | Deferred:
         recording = self._desk.status().recording
-        if recording is None:
-            raise Refused("Nothing is being recorded; begin with record start.")
+        if recording is None or RECORDING in self._desk.waiting:
+            raise Refused("Nothing is being recorded; begin with 'lofid ctl record start'.")
         answer = Deferred()
 
         def closed(told: links.OutputState) -> None:
             answer.answer(Refused(told.reason) if told.reason else recording)
 
-        self._desk.waiting[RECORDING] = closed
-        for name in (RECORDING, f"{RECORDING}-midi"):
+        self._desk.waiting[RECORDING] = [closed]
+        for name in (RECORDING, RECORDED_NOTES):
             self._desk.remove_output(name)
         return answer
 
@@ -390,11 +387,19 @@ class Answers:
         return protocol.Playing(state)
 
     def _steered(self, change: Steer, index: int | None = None) -> Result:
+        self._end_audition()
         self._desk.ledger.steer(change)
         return Heard(Effect.MUSICAL, self._desk.next_index if index is None else index)
 
     def _at_next_line(self) -> Result:
         return Heard(Effect.MUSICAL, self._desk.next_index)
+
+    def _end_audition(self) -> None:
+        """The course is about to be changed: an audition must not take it back."""
+        fork = self._desk.fork
+        if fork is not None and fork.listening is not None:
+            fork.interrupt()
+            self._desk.tell({"branches": fork.info()})
 
     def _fork(self) -> Fork:
         if self._desk.fork is None:
@@ -435,9 +440,10 @@ class Answers:
 
         def told(state: links.OutputState) -> None:
             refused = state.state == "closed"
-            answer.answer(Refused(state.reason) if refused else self._desk.view.output(name, spec))
+            reason = state.reason or f"The output '{name}' was removed before it played."
+            answer.answer(Refused(reason) if refused else self._desk.view.output(name, spec))
 
-        self._desk.waiting[name] = told
+        self._desk.waiting[name] = [told]
         self._desk.add_output(name, spec)
         return answer
 
@@ -450,6 +456,8 @@ class Answers:
                 answer.answer(answered(future.result()))
             except LofidError as error:
                 answer.answer(error)
+            except Exception:
+                answer.answer(fault(work))
 
         future = self._desk.store.submit(work)
         future.add_done_callback(lambda done: self._desk.soon(partial(settle, done)))

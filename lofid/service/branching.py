@@ -76,6 +76,10 @@ class Fork:
         if straight is not None:
             self._ledger.steer(lambda _state, _settings: straight)
 
+    def interrupt(self) -> None:
+        """The course was changed otherwise: nothing is auditioned, or gone back to, any more."""
+        self.listening = self._straight = None
+
     def locked(self, take: Take) -> None:
         """A take was locked: an audition that has come to its end begins again."""
         if self.listening is None:

@@ -5,6 +5,7 @@ the desk is gone, however it went, the child reads the end of the pipe and ends 
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,11 @@ _GRACE = 5.0  # seconds a child has to end by itself
 
 
 def end_with_parent(ending: Callable[[], None] | None = None) -> None:
-    """Run ``ending`` (by default: leave at once) when the parent is gone. Called by a child."""
+    """Run ``ending`` (by default: leave at once) when the parent is gone. Called by a child.
+
+    Ctrl-C in a terminal reaches every process of it: it is for the parent alone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 4096):
@@ -78,9 +83,10 @@ class Child:
         self.started_at = time.monotonic()
         self._path = self._folder / f"{self.name}-{os.getpid()}-{self.starts}"
         self.link = Link.listening(self._context, self._path)
-        self._process = subprocess.Popen(
-            [*self._command, str(self._path), *self._arguments], stdin=subprocess.PIPE
-        )
+        with suppress(OSError):  # no memory, no more processes: it does not run, and is tried again
+            self._process = subprocess.Popen(
+                [*self._command, str(self._path), *self._arguments], stdin=subprocess.PIPE
+            )
         return self.link
 
     def send(self, message: object) -> bool:

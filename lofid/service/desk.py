@@ -25,10 +25,11 @@ import msgspec
 import zmq
 
 from lofid import __version__
-from lofid.compose.preset import Preset
+from lofid.compose.preset import Preset, load_preset
 from lofid.compose.session import Moment, interned
 from lofid.compose.station import SessionState
 from lofid.compose.steering import another_turn, next_song
+from lofid.errors import LofidError
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import PARAMETERS, Control, Settings, find_parameter
 from lofid.outputs import free_spec
@@ -61,8 +62,8 @@ from lofid.service.view import View, chord_events, finite
 
 _LOG = logging.getLogger(__name__)
 
-RECORDING = "recording"
-"""Name of the output that a recording is; its MIDI file is one more."""
+RECORDING, RECORDED_NOTES = "recording", "recording-midi"
+"""Names of the outputs that a recording is."""
 
 SILENT = -70.0
 """LUFS, BS.1770's absolute gate; a softer bar has not sounded, whatever the processes say."""
@@ -76,6 +77,7 @@ REQUESTS_A_TURN = 20
 
 _TURN = 0.25  # seconds between two looks at what sends no message
 _FIRST_START, _NEXT_START = 180.0, 20.0  # seconds; the first start of all compiles the engine
+_NOT_CLOSED = ("opening", "playing", "waiting")
 _LEAVING = 15.0  # seconds that outputs get to finish their files
 _LONGEST_BACK_OFF = 10.0
 _GIVE_UP_PLACE, _GIVE_UP_SONG = 2, 4  # failures in a row after which the course is changed
@@ -133,10 +135,10 @@ class Desk:
         self.recording: Recording | None = None
         self.recording_since = 0.0
         self.learning: str | None = None
-        self.morph_to = ""
+        self.morph_to: Preset | None = None
         self.fork: Fork | None = None
-        self.waiting: dict[str, Callable[[links.OutputState], None]] = {}
-        """Who waits until it is known whether the output of that name plays."""
+        self.waiting: dict[str, list[Callable[[links.OutputState], None]]] = {}
+        """Who waits until it is known whether the output of that name plays, or has closed."""
         self.ledger = Ledger(beginning.preset.settings)
         self.store = Store(places.state)
         self._job: _Job | None = None
@@ -171,13 +173,15 @@ class Desk:
         if recovered is not None:
             situation = recovered.situation
             self.ledger = Ledger(situation.settings)
-            self.preset = Preset(situation.preset, "", situation.settings)
+            self.seed = recovered.moment.state.seed
+            try:
+                self.preset = load_preset(situation.preset, self.places.presets)
+            except LofidError:  # a file of its own, or one that has gone
+                self.preset = Preset(situation.preset, "", situation.settings)
             self.muted = situation.muted
             self.state = State.PAUSED if situation.paused else State.PLAYING
             self._moment, self._replay = recovered.moment, deque(recovered.digests)
-            self.seed = recovered.moment.state.seed
-            kept = situation.outputs.values()
-            specs = [*kept, *(spec for spec in specs if spec not in kept)]
+            specs = [*situation.outputs.values()] or specs
         for spec in specs:
             self.outputs[self.free_name(spec)] = free_spec(spec, self.outputs.values())
 
@@ -245,8 +249,8 @@ class Desk:
     def _keep_processes(self, now: float) -> None:
         """Start what does not run, and start anew what hangs."""
         if not self.writer.running:
+            self._give_up_job()
             self._start(self.writer, now, "The process that writes the music has ended")
-            self._job = None
         elif not self.writer.ready and now - self.writer.started_at > (
             _NEXT_START if self.view.writer_ready else _FIRST_START
         ):
@@ -263,6 +267,8 @@ class Desk:
                 # What a file holds by now is kept: the music goes on in another one.
                 self.outputs[name] = free_spec(spec)
                 self.stage.send(links.AddOutput(name, self.outputs[name]))
+            for name in self.waiting.keys() - self.outputs.keys():
+                self._output_state(links.OutputState(name, "", "closed"))
             if self.state is not State.PLAYING:
                 self.stage.send(links.Pause())
 
@@ -282,7 +288,7 @@ class Desk:
 
     def _restart_writer(self, told: str) -> None:
         self.warn(f"{told}; it is started again.")
-        self._job = None
+        self._give_up_job()
         self.view.slowest_write = 0.0
         self.writer.start()
 
@@ -378,22 +384,24 @@ class Desk:
                     _LOG.info("%s", finding)
                 job.done(message)
             case links.WriteFailed() if self._job and message.job == self._job.number:
-                self._job = None
-                self._failed(message.reason)
+                reason = message.reason.rstrip(".")
+                self._restart_writer(f"A bar could not be written ({reason})")
             case _:
                 pass  # the answer to a question of a writer's former life
 
-    def _failed(self, reason: str) -> None:
-        """A bar could not be written: begin from the last good state, or somewhere else."""
+    def _give_up_job(self) -> None:
+        """The writer has failed at a bar: it is written again, or the music goes elsewhere."""
+        if self._job is None:
+            return
+        self._job = None
         self._failures += 1
-        if self._moment is not None:
+        if self._failures >= _GIVE_UP_PLACE:
             self._replay.clear()
         if self._failures >= _GIVE_UP_SONG:
             self.ledger.steer(lambda state, _: next_song(state))
         elif self._failures >= _GIVE_UP_PLACE:
             turn = self._failures
             self.ledger.steer(lambda state, _: another_turn(state, turn))
-        self._restart_writer(f"A bar could not be written ({reason.rstrip('.')})")
 
     # -- what is heard ------------------------------------------------------------------------
 
@@ -405,9 +413,7 @@ class Desk:
                 for remark in message.remarks:
                     _LOG.info("%s", remark)
             case links.Locked():
-                take = self.ledger.locked(message.take)
-                if self.fork is not None:
-                    self.fork.locked(take)
+                self._locked(message.take)
             case links.BarStarted():
                 self._bar_started(message)
             case links.BarSounded():
@@ -421,11 +427,30 @@ class Desk:
                 self._controller_moved(message)
             case links.StageStatus():
                 self.view.stage_status = message
-                if self.state is not State.PLAYING:
-                    self._notifier.feed()  # silence is what was asked for
+                self.ledger.delivered(message.cued)
+                followed = self.ledger.settings.midi.follow and message.paused
+                if self.state is not State.PLAYING or followed:
+                    # Silence is what was asked for, here or by the clock that is followed.
+                    self._notifier.ready()
+                    self._notifier.feed()
+
+    def _locked(self, number: int) -> None:
+        before, morph = self.ledger.settings, self.ledger.morphing
+        take = self.ledger.locked(number)
+        if self.fork is not None:
+            self.fork.locked(take)
+        if morph is None or self.ledger.morphing == morph or self.morph_to is None:
+            return
+        if self.ledger.morphing is None:
+            self.preset, self.morph_to = self.morph_to, None
+            self.mix()  # where a change of the mix has crossed the last bar's own settings
+            self.tell({"preset": self.preset.name})
+        self.tell({"morph": self._morph_info(), **self.changed_since(before)})
 
     def _bar_started(self, started: links.BarStarted) -> None:
         before, self.view.started = self.view.started, started
+        while self._timers:  # what is left of the bar before, where it was cut short
+            heapq.heappop(self._timers)[2]()
         take = self.ledger.played(started.take)
         if take is not None:
             self.view.take = take
@@ -446,9 +471,9 @@ class Desk:
     def _bar_sounded(self, sounded: links.BarSounded) -> None:
         self.view.bars_played += 1
         take = self.ledger.played(sounded.take)
-        bar = take.bar if take else None
-        meant = bar is not None and not any(
-            notes for part, notes in bar.notes.items() if part not in self.silenced
+        started = self.view.started
+        meant = started is not None and not any(
+            notes for part, notes in started.bar.notes.items() if part not in self.silenced
         )
         if sounded.loudness > SILENT or meant:
             self._notifier.feed()
@@ -458,16 +483,18 @@ class Desk:
     def _output_state(self, told: links.OutputState) -> None:
         before = self.view.outputs.get(told.name)
         self.view.outputs[told.name] = told
-        waiting = None if told.state == "opening" else self.waiting.pop(told.name, None)
+        # One that is to be closed may yet tell how it plays.
+        settled = told.state not in (("opening",) if told.name in self.outputs else _NOT_CLOSED)
+        waiting = self.waiting.pop(told.name, ()) if settled else ()
         if told.state == "closed":
             self.outputs.pop(told.name, None)
             self.view.outputs.pop(told.name)
             if told.name == RECORDING and self.recording is not None:
                 self.recording = None
-                self.remove_output(f"{RECORDING}-midi")
-        if waiting is not None:
-            waiting(told)
-        elif told.reason and (before is None or before.reason != told.reason):
+                self.remove_output(RECORDED_NOTES)
+        for heard in waiting:
+            heard(told)
+        if not waiting and told.reason and (before is None or before.reason != told.reason):
             self.warn(told.reason)
         self.tell({"outputs": self.output_infos()})
 
@@ -530,7 +557,11 @@ class Desk:
         """A name for an output: its kind, numbered where there are several."""
         kind = spec.partition(":")[0]
         names = itertools.chain([kind], (f"{kind}-{number}" for number in itertools.count(2)))
-        return next(name for name in names if name not in self.outputs)
+        return next(name for name in names if not self.taken(name))
+
+    def taken(self, name: str) -> bool:
+        """Whether an output may not be called so: there is one, perhaps about to close."""
+        return name in {*self.outputs, *self.waiting, RECORDING, RECORDED_NOTES}
 
     def publish(self, event: Event) -> None:
         """Tell an event to all listeners."""
@@ -539,7 +570,8 @@ class Desk:
     def tell(self, changed: Mapping[str, Any]) -> None:
         """Tell all listeners what has changed in the status or the parameters, and keep it."""
         self.publish(StateEvent(dict(changed)))
-        recorded = {RECORDING, f"{RECORDING}-midi"}
+        self.server.welcome(self.status())
+        recorded = {RECORDING, RECORDED_NOTES}
         self.store.situate(
             Situation(
                 self.ledger.settings,
@@ -574,7 +606,6 @@ class Desk:
         view, settings = self.view, self.ledger.settings
         now = time.monotonic()
         playing = self.state is State.PLAYING and view.next_line is not None
-        morph = self.ledger.morphing
         return Status(
             version=__version__,
             session=self.places.session,
@@ -591,7 +622,7 @@ class Desk:
                 for path in PARAMETERS
                 if settings.value(path) != self.preset.settings.value(path)
             ],
-            morph=MorphInfo(self.morph_to, *morph) if morph else None,
+            morph=self._morph_info(),
             seed=self.seed,
             muted=sorted(self.muted),
             solo=sorted(self.solo),
@@ -607,6 +638,19 @@ class Desk:
             warnings=list(view.warnings),
             limits=Limits(rewind_bars=len(self.ledger.history)),
         )
+
+    def changed_since(self, before: Settings) -> dict[str, Any]:
+        """The parameters that have another value than they had in ``before``, as plain data."""
+        now = self.ledger.settings
+        return {
+            path: row.plain(now.value(path))
+            for path, row in PARAMETERS.items()
+            if now.value(path) != before.value(path)
+        }
+
+    def _morph_info(self) -> MorphInfo | None:
+        morph = self.ledger.morphing
+        return MorphInfo(self.morph_to.name, *morph) if morph and self.morph_to else None
 
     def output_infos(self) -> list[OutputInfo]:
         """The outputs and what has become of them."""

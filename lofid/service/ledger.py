@@ -129,7 +129,7 @@ class Ledger:
         self._morph, self._morph_done = None, 0
         if change is not None:
             self._pending.clear()
-        self.steer(change or _stay)
+        self.steer(change or (lambda state, _: state))  # one of its own: takes are told by it
 
     @property
     def morphing(self) -> tuple[int, int] | None:
@@ -233,6 +233,15 @@ class Ledger:
                 kept[number] = sent
         return kept
 
+    def delivered(self, number: int) -> None:
+        """The stage holds cues of which that take is the last: what was cued before has gone."""
+        held = {number}
+        while (last := self._sent.get(min(held))) is not None:
+            held.add(last.follows)
+        self._sent = {
+            sent: take for sent, take in self._sent.items() if sent > number or sent in held
+        }
+
     def restart_stage(self) -> None:
         """The stage was started anew: it knows of nothing, and what was locked last begins again.
 
@@ -249,7 +258,3 @@ class Ledger:
 def same_music(a: Settings, b: Settings) -> bool:
     """Whether both settings make the same bars; how they sound may differ."""
     return (a.music, a.form, a.groove) == (b.music, b.form, b.groove)
-
-
-def _stay(state: SessionState, _: Settings) -> SessionState:
-    return state

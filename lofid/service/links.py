@@ -232,6 +232,8 @@ class StageStatus:
     """Bars for which the last good loop stood in."""
     xruns: int
     tempo: float
+    cued: int
+    """The last take of the cues that it holds, 0 without any."""
 
 
 class Link:

@@ -124,7 +124,7 @@ Name = Annotated[
     ),
 ]
 Path = Annotated[str, Meta(min_length=1, max_length=100)]
-NameOrPath = Annotated[str, Meta(min_length=1, max_length=1000)]
+NameOrPath = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\0]*$")]
 
 
 # -- errors -----------------------------------------------------------------------------------
@@ -1030,7 +1030,7 @@ def in_words(kind: msgspec.inspect.Type) -> str:
             limited = kind.ge is not None and kind.le is not None
             return f"{word} from {kind.ge} to {kind.le}" if limited else word
         case msgspec.inspect.StrType():
-            if kind.pattern is not None:
+            if kind.pattern is not None and kind.max_length is None:
                 return "1 to 32 letters, digits, - and _, beginning with a letter or digit"
             limit = f" of at most {kind.max_length} characters" if kind.max_length else ""
             return f"a text{limit}"

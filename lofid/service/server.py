@@ -71,6 +71,15 @@ class Deferred:
             send(self._answer)
 
 
+def fault(request: object) -> Refused:
+    """The answer where a request met a fault of ours; to be called while that is handled."""
+    _LOG.exception("A request failed: %.200r", request)
+    return Refused(
+        "The daemon met a fault of its own in this request; its log tells more.",
+        ErrorKind.INTERNAL,
+    )
+
+
 Handler = Callable[[Request[Any]], Result | Deferred]
 """Does what a request asks for; raises :class:`LofidError` where that cannot be."""
 
@@ -206,11 +215,7 @@ class Server:
         except LofidError as error:
             answer = Refused.of(error)
         except Exception:
-            _LOG.exception("A request failed: %.200r", message)
-            answer = Refused(
-                "The daemon met a fault of its own in this request; its log tells more.",
-                ErrorKind.INTERNAL,
-            )
+            answer = fault(message)
         if isinstance(answer, Deferred):
             self._deferred += 1
             answer._connect(lambda late: self._settle(route[:2], identity, late))

@@ -160,6 +160,11 @@ class Transport:
         """Whether the music is paused or stopped."""
         return self._held
 
+    @property
+    def cued(self) -> int:
+        """The last take of the cues that came last, 0 without any."""
+        return self._cues[-1].take if self._cues else 0
+
     def cue(self, cues: Sequence[Cue]) -> None:
         """What is to come; replaces whatever was cued before and is not locked."""
         self._cues = tuple(cues)
