@@ -24,6 +24,13 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
+def in_words(value: object) -> str:
+    """A parameter's value, as one would type it."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 class StopRequest:
     """Turns Ctrl-C and SIGTERM into a wish that a loop can meet at a good moment.
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lofid.cli._daemon import SESSION, Connect, ConnectOption, KeysOption, SessionOption, connector
 from lofid.cli._from_here import named_from_here, output_from_here
-from lofid.cli._terminal import OUT, JsonOption, print_json
+from lofid.cli._terminal import OUT, JsonOption, in_words, print_json
 from lofid.compose.preset import preset_names
 from lofid.music.notes import Part
 from lofid.music.parameters import PARAMETERS, Kind
@@ -549,7 +549,7 @@ def _(result: protocol.Snapshot) -> None:
 
 @_show.register
 def _(result: protocol.ParameterInfo) -> None:
-    _print(f"{result.path} = {_plain(result.value)}")
+    _print(f"{result.path} = {in_words(result.value)}")
     _print(f"{result.description} It takes {result.allowed}; heard {result.effect}.")
 
 
@@ -557,7 +557,7 @@ def _(result: protocol.ParameterInfo) -> None:
 def _(result: protocol.Parameters) -> None:
     table = _table("Parameter", "Value", "Takes", "What it does")
     for row in result.parameters:
-        table.add_row(row.path, escape(_plain(row.value)), row.allowed, row.description)
+        table.add_row(*map(escape, (row.path, in_words(row.value), row.allowed, row.description)))
     OUT.print(table)
 
 
@@ -661,9 +661,3 @@ def _print(text: str) -> None:
 
 def _table(*names: str) -> Table:
     return Table(*names, box=None, pad_edge=False)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, in_words, print_json
 from lofid.compose.preset import Preset, load_preset, preset_names
 from lofid.errors import LofidError
 from lofid.music.parameters import PARAMETERS
@@ -52,12 +52,12 @@ def _show(preset: Preset, json: bool) -> None:
     if json:
         print_json(_plain(preset))
         return
-    OUT.print(f"[bold]{escape(preset.name)}[/bold]: {escape(preset.description)}\n")
-    table = Table("Parameter", "Value", "Allowed", "What it does", box=None, pad_edge=False)
+    OUT.print(f"[bold]{escape(preset.name)}[/bold]  {escape(preset.description)}\n")
+    table = Table("Parameter", "Value", "Takes", "What it does", box=None, pad_edge=False)
     for path, parameter in PARAMETERS.items():
         value = parameter.plain(preset.settings.value(path))
-        shown = ", ".join(value) if isinstance(value, list) else str(value)
-        table.add_row(path, f"[bold]{shown}[/bold]", parameter.allowed, parameter.description)
+        texts = path, in_words(value), parameter.allowed, parameter.description
+        table.add_row(*map(escape, texts))
     OUT.print(table)
 
 

@@ -145,7 +145,7 @@ def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[Pres
         if not isinstance(table, dict) or group not in GROUPS:
             line_number = _line(text, None, group)
             message = (
-                f"'{group}' in preset '{_place(source, line_number)}' is no table of parameters; "
+                f"'{group}' ({_place(source, line_number)}) is no table of parameters; "
                 f"the tables are {', '.join(f'[{known}]' for known in GROUPS)}."
             )
             mistakes.append(PresetMistake(message, line_number, group))

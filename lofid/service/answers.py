@@ -309,9 +309,12 @@ class Answers:
         if request.name not in self._desk.outputs:
             raise Refused.unknown("output", request.name, list(self._desk.outputs))
         answer = Deferred()
+        before = self._desk.view.outputs.get(request.name)
+        has_played = before is not None and before.state == "playing"
 
         def closed(told: links.OutputState) -> None:
-            answer.answer(Refused(told.reason) if told.reason else protocol.Done())
+            failed = has_played and told.reason  # why another never played matters no more
+            answer.answer(Refused(told.reason) if failed else protocol.Done())
 
         self._desk.waiting.setdefault(request.name, []).append(closed)
         self._desk.remove_output(request.name)
@@ -403,7 +406,7 @@ class Answers:
 
     def _fork(self) -> Fork:
         if self._desk.fork is None:
-            raise Refused("There are no branches; prepare some first: branch 3.")
+            raise Refused("There are no branches; prepare some first: 'lofid ctl branch 3'.")
         return self._desk.fork
 
     def _told_branches(self, result: Result) -> Result:

@@ -482,6 +482,8 @@ class Desk:
 
     def _output_state(self, told: links.OutputState) -> None:
         before = self.view.outputs.get(told.name)
+        if told.state == "opening" and before is not None:
+            told = replace(told, reason=before.reason)  # tried again, and told once
         self.view.outputs[told.name] = told
         # One that is to be closed may yet tell how it plays.
         settled = told.state not in (("opening",) if told.name in self.outputs else _NOT_CLOSED)

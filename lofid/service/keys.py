@@ -140,13 +140,15 @@ def _read(path: Path, *names: str) -> list[str]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no file of keys"
         raise LofidError(
-            f"The keys in '{path}' cannot be read: {reason}; make them with 'lofid keys'."
+            f"The keys in '{path}' cannot be read: {reason}; check the path, or make new ones: "
+            "'lofid keys --help' tells how."
         ) from error
     keys = [str(document.get(name, "")) for name in names]
     for name, key in zip(names, keys, strict=True):
         if not _Z85.fullmatch(key):
             raise LofidError(
-                f"The file '{path}' holds no {name} key; make it again with 'lofid keys'."
+                f"The file '{path}' holds no {name} key; make it anew: "
+                "'lofid keys --help' tells how."
             )
     return keys
 

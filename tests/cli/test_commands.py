@@ -57,7 +57,10 @@ def test_presets_are_listed_in_both_forms() -> None:
 def test_one_preset_shows_every_value() -> None:
     shown = json.loads(lofid("presets", "rain", "--json").stdout)
     assert shown["parameters"]["music.tempo"] == load_preset("rain").settings.music.tempo
-    assert "music.tempo" in lofid("presets", "rain").stdout
+    text = lofid("presets", "rain").stdout
+    assert "music.tempo" in text
+    assert "[sound]" in text, "square brackets are no markup"
+    assert "True" not in text, "values are shown as one types them"
 
 
 def test_doctor_reports_in_both_forms() -> None:

@@ -288,6 +288,24 @@ def test_the_second_daemon_says_who_was_first(daemon: Daemon, folder: Path) -> N
                 time.sleep(0.1)
 
 
+def test_an_output_that_stays_away_is_told_once_and_removed(folder: Path) -> None:
+    options = ["--output", "null", "--output", "jack"]
+    with Daemon(folder, options, {"JACK_DEFAULT_SERVER": "nobody-runs-this"}) as daemon:
+        daemon.start()
+        with daemon.listening("state") as listener:
+            states: list[str] = []
+            while states.count("waiting") < 3:
+                changed = getattr(listener.next(), "changed", {})
+                for one in changed.get("outputs", ()):
+                    if one["name"] == "jack" and states[-1:] != [one["state"]]:
+                        states.append(one["state"])
+                        assert one["reason"] or "waiting" not in states, "told while tried again"
+            warnings = [one.text for one in listener.client.status().warnings]
+            assert len([text for text in warnings if "JACK" in text]) == 1
+            listener.client.output_remove("jack")
+            assert [one.name for one in listener.client.outputs().outputs] == ["null"]
+
+
 def test_ends_by_request_and_goes_on(folder: Path) -> None:
     with virtual(folder) as daemon:
         daemon.start()
