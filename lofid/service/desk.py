@@ -189,6 +189,7 @@ class Desk:
 
     def run(self, answer: Handler) -> None:
         """Play until :meth:`leave`, and answer requests."""
+        self.server.welcome(self.status())
         try:
             while not self._leaving:
                 self._turn(answer)

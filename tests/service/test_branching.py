@@ -98,3 +98,17 @@ def test_unknown_numbers_are_refused(session: Session) -> None:
         fork.listen(3)
     with pytest.raises(LofidError, match="No branch is auditioned"):
         fork.adopt(None)
+
+
+def test_an_audition_does_not_take_back_another_course(session: Session) -> None:
+    fork = session.branch(2)
+    session.play(1)
+    fork.listen(1)
+    session.play(2)
+    fork.interrupt()
+    assert session.ledger.tip is not None
+    last = session.ledger.tip.bar.plan.index
+    session.play(BRANCH_BARS)
+    fork.drop()
+    session.play(1)
+    assert session.ledger.tip.bar.plan.index == last + BRANCH_BARS + 1

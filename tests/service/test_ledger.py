@@ -3,6 +3,7 @@
 import itertools
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ ACTIONS = st.lists(
         st.just(("lock",)),
         st.just(("fill",)),
         st.just(("hear",)),
+        st.just(("tell",)),
         st.just(("write late",)),
         st.tuples(st.just("tempo"), st.integers(60, 100)),
         st.tuples(st.just("steer"), st.integers(0, 9)),
@@ -81,6 +83,8 @@ def test_one_unbroken_line_whatever_happens(actions: list[tuple[Any, ...]]) -> N
                 fill(ledger)
             case ("hear",):
                 stage.hear(ledger)
+            case ("tell",):
+                ledger.delivered(stage.known[-1][0] if stage.known else 0)
             case ("write late",):
                 if late is not None:
                     write(ledger, late)
@@ -152,3 +156,30 @@ def test_a_stage_that_died_plays_the_bar_that_was_cut_again() -> None:
     assert task is not None
     assert task.follows == 0
     assert task.state is cut.before
+
+
+def test_of_two_presets_the_second_is_not_taken_for_the_first() -> None:
+    ledger = Ledger(Settings())
+    first, second = (Settings().with_value("sound.rain", rain) for rain in (0.5, 0.9))
+    fill(ledger)
+    ledger.locked(ledger.cues().cues[0].take)
+    ledger.switch(first)
+    fill(ledger)
+    crossing = ledger.cues().cues[0].take
+    ledger.switch(second)
+    ledger.locked(crossing)
+    fill(ledger)
+    assert ledger.cues().cues[0].settings == second
+
+
+def test_takes_that_were_replaced_are_forgotten() -> None:
+    ledger = Ledger(Settings())
+    for number in range(20):
+        ledger.change(lambda s, n=number: s.with_value("music.density", n / 20))  # type: ignore[misc]
+        fill(ledger)
+    line = [cue.take for cue in ledger.cues().cues]
+    ledger.delivered(line[-1])
+    with pytest.raises(KeyError):
+        ledger.locked(line[0] - 1)
+    for take in line:
+        ledger.locked(take)
