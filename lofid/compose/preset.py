@@ -5,6 +5,7 @@ Those that come with lofid lie in the package, the user's own in a folder; the u
 
 import json
 import re
+import stat
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -102,7 +103,10 @@ def load_preset(name_or_path: str, folder: Path | None = None) -> Preset:
 def read_preset(path: Path) -> str:
     """The text of a preset file; raises :class:`LofidError` where it cannot be read."""
     try:
-        if path.stat().st_size > MOST_BYTES:
+        found = path.stat()
+        if stat.S_ISFIFO(found.st_mode):  # which would never be read to its end
+            raise LofidError(f"'{path}' is a pipe; choose the file of a preset.")
+        if found.st_size > MOST_BYTES:
             raise LofidError(f"The file '{path}' is too large for a preset; choose another.")
         return path.read_text("utf-8-sig")  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ not checked: a damaged or hostile file ends in a sentence.
 
 import hashlib
 import math
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -588,8 +589,7 @@ def _same_after(a: State | None, b: State | None) -> bool:
 
 def _content(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
+        if _size(path) > MOST_BYTES:
             raise LofidError(f"The file '{path}' is too large for a session; choose another.")
         return path.read_bytes()
     except OSError as error:
@@ -599,6 +599,7 @@ def _content(path: Path) -> bytes:
 def _head(path: Path) -> bytes:
     """The header of a safetensors file."""
     try:
+        _size(path)
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > MOST_BYTES:
@@ -606,6 +607,14 @@ def _head(path: Path) -> bytes:
             return file.read(length)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file; a pipe, which has none, would never be read to its end."""
+    found = path.stat()
+    if stat.S_ISFIFO(found.st_mode):
+        raise LofidError(f"'{path}' is a pipe; choose a file.")
+    return found.st_size
 
 
 def _unreadable(path: Path, error: OSError) -> LofidError:

@@ -70,12 +70,13 @@ class Answers:
         return protocol.Outputs(self._desk.output_infos())
 
     @answer.register
-    def _presets(self, _: protocol.ListPresets) -> Result:
-        return protocol.Presets(
-            [
-                protocol.PresetInfo(entry.name, entry.description, entry.own)
-                for entry in all_presets(self._desk.places.presets)
-            ]
+    def _presets(self, _: protocol.ListPresets) -> Deferred:
+        folder = self._desk.places.presets
+        return self._on_disk(
+            lambda: all_presets(folder),
+            lambda presets: protocol.Presets(
+                [protocol.PresetInfo(one.name, one.description, one.own) for one in presets]
+            ),
         )
 
     # -- parameters and presets ---------------------------------------------------------------

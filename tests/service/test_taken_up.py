@@ -1,5 +1,6 @@
 """What a daemon keeps, and what its requests must never do to it: found by reading, one by one."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,13 @@ def test_names_that_no_file_can_have(daemon: Daemon, folder: Path) -> None:
             with pytest.raises(Refused) as error:
                 ask(f"file:{long}.flac")
             assert error.value.problem.kind is ErrorKind.REFUSED
+        os.mkfifo(folder / "pipe.toml")
+        os.mkfifo(folder / "pipe.lofistate")
+        with pytest.raises(Refused, match="is a pipe"):
+            client.preset_load(f"{folder}/pipe.toml")
+        with pytest.raises(Refused, match="is a pipe"):
+            client.snapshot_load(f"{folder}/pipe.lofistate")
+        assert client.presets().presets
         with pytest.raises(Refused, match="too long"):
             client.record_start(long)
         listener.bar()
