@@ -592,11 +592,10 @@ def _(result: protocol.Snapshots) -> None:
 
 @_show.register
 def _(result: protocol.Branches) -> None:
-    table = _table("Branch", "Bars", "Notes", "Chords")
-    for one in result.branches:
-        table.add_row(str(one.number), str(one.ready), str(one.notes), " ".join(one.chords))
-    OUT.print(table)
-    _print("Hear one: lofid ctl branch listen 1")
+    _print(
+        f"Writing {len(result.branches)} continuations; hear them with lofid ctl branch listen 1 "
+        f"to {len(result.branches)}."
+    )
 
 
 @_show.register
@@ -628,7 +627,7 @@ def _(result: protocol.Status) -> None:
     if result.branches is not None:
         for turn in result.branches.branches:
             heard = ", heard now" if turn.number == result.branches.listening else ""
-            rows[f"branch {turn.number}"] = " ".join(turn.chords) + heard
+            rows[f"branch {turn.number}"] = f"{' '.join(turn.chords)}, {turn.notes} notes{heard}"
     if not result.outputs:
         rows["output"] = "none: nobody hears it; add one: lofid ctl output add device"
     for one in result.outputs:
@@ -642,6 +641,8 @@ def _(result: protocol.Status) -> None:
         f"{stage.state}, clock {stage.clock}, {stage.scheduling}, load {stage.load:.0%}, "
         f"{stage.xruns} xruns, {stage.stand_ins} stand-ins"
     )
+    if stage.remarks:
+        rows["remarks"] = " ".join(stage.remarks)
     if result.recording is not None:
         rows["recording"] = result.recording.audio
     if result.learning is not None:

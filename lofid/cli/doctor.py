@@ -43,7 +43,7 @@ class Finding:
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Look at this machine: engines, audio devices, MIDI, SoundFonts, libraries.
+    """Look at this machine: libraries, engines, audio, MIDI, SoundFonts, real time.
 
     [dim]Examples:[/dim]
 
@@ -69,7 +69,7 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _findings() -> Iterator[Finding]:
-    for look in (_machine, _libraries, _engines, _models, _devices, _midi, _soundfonts):
+    for look in (_machine, _libraries, _engines, _models, _devices, _midi, _soundfonts, _real_time):
         yield from look()
 
 
@@ -168,6 +168,27 @@ def _quietly(call: Callable[[], _Found]) -> _Found:
 def _midi() -> Iterator[Finding]:
     version = importlib.metadata.version("mido")
     yield Finding("MIDI", "files", True, f"mido {version}: lofid render music.mid")
+    if sys.platform == "linux":
+        there = Path("/dev/snd/seq").exists()
+        detail = "--output midi" if there else "no ALSA sequencer; --output midi needs JACK then"
+        yield Finding("MIDI", "ALSA", there, detail, "" if there else "sudo modprobe snd-seq")
+    from lofid.outputs.patchbay import open_client
+
+    try:
+        _quietly(lambda: open_client("lofid-doctor")).close()
+    except LofidError as error:
+        yield Finding("MIDI", "JACK", False, str(error))
+    else:
+        yield Finding("MIDI", "JACK", True, "--output jack, exact to the frame")
+
+
+def _real_time() -> Iterator[Finding]:
+    from lofid.service.priority import ask, usual
+
+    granted = ask()
+    usual()
+    detail = f"{granted.scheduling}, memory {'' if granted.memory_locked else 'not '}locked"
+    yield Finding("real time", "sound", not granted.remarks, detail, " ".join(granted.remarks))
 
 
 def _soundfonts() -> Iterator[Finding]:

@@ -104,6 +104,14 @@ def serve(
         markup=False,
         soft_wrap=True,
     )
+    if desk.taken_up and (output or seed is not None or preset != DEFAULT_PRESET):
+        ERR.print(
+            "It goes on as it was: --preset, --seed and --output say how one begins; change it "
+            "with `lofid ctl`, or begin with --new.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     desk.run(Answers(desk).answer)
 
 

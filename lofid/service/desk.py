@@ -154,7 +154,10 @@ class Desk:
             end.setblocking(False)
         self._replay: deque[str] = deque()
         self._moment: Moment | None = None
-        self._take_up(beginning, None if new else self.store.recover())
+        recovered = None if new else self.store.recover()
+        self.taken_up = recovered is not None
+        """Whether a session goes on; else one begins."""
+        self._take_up(beginning, recovered)
         arguments = [f"--{name}-model={path}" for name, path in models.items()]
         self.writer = Child(
             "writer", "lofid.service.writer", arguments, places.runtime, self._context

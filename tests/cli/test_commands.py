@@ -66,7 +66,16 @@ def test_one_preset_shows_every_value() -> None:
 def test_doctor_reports_in_both_forms() -> None:
     findings = json.loads(lofid("doctor", "--json").stdout)
     topics = {finding["topic"] for finding in findings}
-    assert {"machine", "libraries", "engines", "models", "audio", "MIDI", "SoundFonts"} <= topics
+    assert {
+        "machine",
+        "libraries",
+        "engines",
+        "models",
+        "audio",
+        "MIDI",
+        "SoundFonts",
+        "real time",
+    } <= topics
     libraries = [finding for finding in findings if finding["topic"] == "libraries"]
     assert all(finding["ok"] for finding in libraries)
     assert "fluidsynth" in lofid("doctor").stdout

@@ -316,9 +316,11 @@ def test_ends_by_request_and_goes_on(folder: Path) -> None:
                 listener.bar()
             listener.client.shutdown()
         assert daemon.stop() == 0
+        assert "goes on as it was" not in daemon.log.read_text("utf-8")
         daemon.start()
         with daemon.listening("bar") as listener:
             assert listener.bar().bar.index > 3
+            assert "goes on as it was" in daemon.log.read_text("utf-8"), "--seed counts no more"
             assert listener.client.get("mix.drums").value == -9
             assert listener.client.get("music.tempo").value == 66
 
