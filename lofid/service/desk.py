@@ -72,6 +72,9 @@ HANGS_AFTER = 3.0
 """Seconds without an answer after which a writer counts as hung; ten times its slowest bar where
 that is more."""
 
+STAGE_SILENT = 10.0
+"""Seconds without a word from the stage, which reports once a second, after which it hangs."""
+
 REQUESTS_A_TURN = 20
 """Requests that are answered between two looks at the music."""
 
@@ -145,6 +148,7 @@ class Desk:
         self._jobs = itertools.count(1)
         self._failures = 0
         self._retry_at = {"writer": 0.0, "stage": 0.0}
+        self._stage_told = self.began
         self._patience = {"writer": 0.0, "stage": 0.0}  # seconds
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._leaving = False
@@ -261,9 +265,15 @@ class Desk:
             self._restart_writer("The models could not be loaded in time")
         elif self._job and now - self._job.sent > max(HANGS_AFTER, 10 * self.view.slowest_write):
             self._restart_writer("The process that writes the music hangs")
+        if self.stage.running and now - self._stage_told > (
+            STAGE_SILENT if self.stage.ready else _FIRST_START
+        ):
+            self.warn("The process that plays the music hangs; it is ended.")
+            self.stage.end(grace=0)
         if not self.stage.running and self._start(
             self.stage, now, "The process that plays the music has ended"
         ):
+            self._stage_told = now
             self.ledger.restart_stage()
             self.view.outputs.clear()
             self.mix()
@@ -410,6 +420,7 @@ class Desk:
     # -- what is heard ------------------------------------------------------------------------
 
     def _hear_stage(self, message: object) -> None:
+        self._stage_told = time.monotonic()
         match message:
             case links.StageReady():
                 self.stage.ready = True

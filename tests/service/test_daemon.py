@@ -9,7 +9,7 @@ import soundfile as sf
 
 from lofid.client import Client
 from lofid.errors import LofidError
-from lofid.judge.daemon import Daemon, Listener
+from lofid.judge.daemon import PATIENCE, Daemon, Listener
 from lofid.music.notes import Part
 from lofid.service import protocol
 from lofid.service.answers import Answers
@@ -230,6 +230,17 @@ def test_a_writer_that_stays_away_is_stood_in_for(daemon: Daemon) -> None:
         played += [event.bar.index for event in bars if not event.bar.stand_in]
         assert played == list(range(played[0], played[0] + len(played))), "nothing is left out"
         assert listener.client.status().stage.stand_ins > 0
+
+
+def test_a_stage_that_hangs_is_found_out(daemon: Daemon) -> None:
+    with daemon.listening("bar") as listener:
+        listener.bar()
+        listener.bar()
+        stage = daemon.process("stage")
+        stage.suspend()
+        stage.wait(PATIENCE)
+        listener.bar()
+        assert listener.client.status().stage.restarts == 1
 
 
 def test_after_sigkill_the_same_bars_go_on(folder: Path) -> None:
