@@ -164,7 +164,8 @@ def _sounddevice() -> Any:
 
 def main(memory: str, wake: str, name: str | None = None) -> None:
     """Play the ring behind the descriptor ``memory`` until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
+    for number in (signal.SIGINT, signal.SIGTERM):  # for whoever started us, and ends us in turn
+        signal.signal(number, signal.SIG_IGN)
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)

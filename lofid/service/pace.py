@@ -6,6 +6,7 @@ the other. It knows no outputs.
 """
 
 import time
+from collections.abc import Callable
 
 from lofid.outputs.output import SAMPLE_RATE
 
@@ -15,16 +16,37 @@ AHEAD = 0.03
 LATEST = 1.0
 """Seconds of lateness that are caught up with; beyond, the machine has slept."""
 
+_NAP = 0.5  # seconds of suspension that are heard as one
 _JUMP = 0.1  # seconds; what is further off is a new beginning
 _SHARE, _MOST = 0.05, 0.0003  # of the error that a block corrects, and seconds at most
+
+
+def suspended() -> float:
+    """Seconds that the machine was suspended, since some moment; 0 where nobody tells.
+
+    Linux's monotonic clock stands still meanwhile: lateness does not show it.
+    """
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
 
 
 class Pace:
     """The moment, in seconds of the monotonic clock, when each frame of the stream is heard."""
 
-    def __init__(self) -> None:
+    def __init__(self, suspended: Callable[[], float] = suspended) -> None:
         self.moment = time.monotonic() + AHEAD
         """When the first frame of the next block is heard."""
+        self._suspended = suspended
+        self._known = suspended()
+
+    def woke(self) -> bool:
+        """Whether the machine was suspended since this was last asked; the stream goes on now."""
+        before, self._known = self._known, self._suspended()
+        if self._known - before < _NAP:
+            return False
+        self.moment = time.monotonic() + AHEAD
+        return True
 
     def wait(self) -> bool:
         """Sleep until the next block is due by the clock; False where it is long overdue.

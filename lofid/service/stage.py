@@ -158,6 +158,8 @@ class Stage:
 
     def _wait(self) -> None:
         """Wait until the next block is due."""
+        if self._pace.woke():
+            self._transport.skip()
         keeper = self._timekeeper.feed
         taken = keeper is not None and keeper.ready(self._pace.left - _SPARE)
         self._clock = "system"
