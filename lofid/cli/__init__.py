@@ -18,7 +18,7 @@ from lofid.errors import LofidError
 app = typer.Typer(
     name="lofid",
     help="Endless lo-fi, written bar by bar by two small RWKV-6 models.",
-    epilog="Start with:  lofid play   ·   lofid play --preset rain   ·   lofid doctor",
+    epilog="Start with:  lofid play --preset rain   ·   lofid serve   ·   lofid doctor",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,13 +26,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("play")(play.play)
+app.command("serve")(serve.serve)
+app.command("watch")(watch.watch)
 app.command("render")(render.render)
 app.command("presets")(presets.presets)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
-app.command("serve")(serve.serve)
-app.command("watch")(watch.watch)
 app.add_typer(ctl.app, name="ctl")
 app.add_typer(keys.app, name="keys")
 app.add_typer(service.app, name="service")

@@ -52,7 +52,8 @@ def _show(preset: Preset, json: bool) -> None:
     if json:
         print_json(_plain(preset))
         return
-    OUT.print(f"[bold]{escape(preset.name)}[/bold]  {escape(preset.description)}\n")
+    about = f": {escape(preset.description)}" if preset.description else ""
+    OUT.print(f"[bold]{escape(preset.name)}[/bold]{about}\n")
     table = Table("Parameter", "Value", "Takes", "What it does", box=None, pad_edge=False)
     for path, parameter in PARAMETERS.items():
         value = parameter.plain(preset.settings.value(path))

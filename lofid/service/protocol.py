@@ -268,7 +268,10 @@ class PresetInfo(Struct, frozen=True):
 
     name: Annotated[str, Meta(description="Its name.")]
     description: Annotated[str, Meta(description="One sentence about it.")]
-    own: Annotated[bool, Meta(description="Whether the user made it; lofid's own cannot change.")]
+    own: Annotated[
+        bool,
+        Meta(description="Whether the user made it; it hides one of lofid's with the same name."),
+    ]
 
 
 class Presets(Result, frozen=True):
@@ -478,7 +481,7 @@ class Status(Result, frozen=True, kw_only=True):
     uptime: Annotated[float, Meta(description="Seconds since the daemon was started.")]
     state: Annotated[State, Meta(description="Whether music sounds.")]
     bar: Annotated[BarInfo | None, Meta(description="The bar that sounds.")] = None
-    bars_played: Annotated[int, Meta(description="Bars heard since the session began.")] = 0
+    bars_played: Annotated[int, Meta(description="Bars heard since the daemon was started.")] = 0
     next_line: Annotated[
         float | None, Meta(description="Seconds until the next bar line is heard.")
     ] = None
