@@ -5,15 +5,15 @@ business, and was checked before. Nothing here waits: what takes the disk answer
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial, singledispatchmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lofid.compose.preset import Preset, all_presets, load_preset, save_preset
+from lofid.compose.preset import Preset, all_presets, load_preset, preset_names, save_preset
 from lofid.compose.session import Moment, check_models
 from lofid.compose.station import SessionState
 from lofid.compose.steering import another_turn, next_section, next_song, opening
@@ -26,7 +26,7 @@ from lofid.music.parameters import (
     Settings,
     find_parameter,
 )
-from lofid.outputs import free_spec
+from lofid.outputs import KINDS, free_spec
 from lofid.service import links, protocol
 from lofid.service.branching import Fork
 from lofid.service.desk import RECORDED_NOTES, RECORDING, Desk
@@ -36,6 +36,9 @@ from lofid.service.server import Deferred, fault
 from lofid.service.store import Entry, Shelf
 
 _T = TypeVar("_T")
+
+_SNAPSHOT = "the name of a snapshot, as 'snapshot_list' tells them"
+_SPECS = ", ".join(kind.syntax for kind in KINDS.values())
 
 
 class Answers:
@@ -122,7 +125,8 @@ class Answers:
 
     @answer.register
     def _midi_learn(self, request: protocol.MidiLearn) -> Result:
-        Control.parse(f"0 {_known(request.path).path}")  # raises for what no controller can set
+        with _about("path", "a number, choice or flag", protocol.ErrorKind.FIELD):
+            Control.parse(f"0 {_known(request.path).path}")
         self._desk.learning = request.path
         self._desk.tell({"learning": request.path})
         return protocol.Done()
@@ -268,7 +272,11 @@ class Answers:
 
     @answer.register
     def _snapshot_remove(self, request: protocol.SnapshotRemove) -> Result | Deferred:
-        return self._on_disk(lambda: self._shelf.remove(request.name), lambda _: protocol.Done())
+        def remove() -> None:
+            with _about("name", _SNAPSHOT):
+                self._shelf.remove(request.name)
+
+        return self._on_disk(remove, lambda _: protocol.Done())
 
     @answer.register
     def _snapshot_load(self, request: protocol.SnapshotLoad) -> Result | Deferred:
@@ -277,8 +285,9 @@ class Answers:
             raise Refused("The models are not loaded yet; try again in a moment.")
 
         def load() -> Moment:
-            moment = self._shelf.load(request.name)
-            check_models(moment, engine.models, engine.vocabularies, request.name)
+            with _about("name", f"{_SNAPSHOT}, or the path of a file", _kind(request.name)):
+                moment = self._shelf.load(request.name)
+                check_models(moment, engine.models, engine.vocabularies, request.name)
             return moment
 
         def loaded(moment: Moment) -> Result:
@@ -296,7 +305,8 @@ class Answers:
 
     @answer.register
     def _output_add(self, request: protocol.OutputAdd) -> Result | Deferred:
-        spec = free_spec(request.spec, self._desk.outputs.values())
+        with _about("spec", _SPECS, protocol.ErrorKind.FIELD):
+            spec = free_spec(request.spec, self._desk.outputs.values())
         name = request.name or self._desk.free_name(spec)
         if self._desk.taken(name):
             raise Refused(
@@ -374,7 +384,10 @@ class Answers:
         return self._desk.ledger.settings
 
     def _preset(self, name: str) -> Preset:
-        return load_preset(name, self._desk.places.presets)
+        folder = self._desk.places.presets
+        known = ", ".join(preset_names(folder))
+        with _about("name", f"{known}, or the path of a file", _kind(name)):
+            return load_preset(name, folder)
 
     def _changed(self, values: Mapping[str, object]) -> Result:
         self._desk.set(values)
@@ -470,12 +483,27 @@ class Answers:
 
 def _known(path: str) -> Parameter:
     """A parameter by its path; refused as the protocol refuses where there is none."""
-    try:
+    with _about("path", "a path from 'parameters'"):
         return find_parameter(path)
+
+
+def _kind(name: str) -> protocol.ErrorKind:
+    """What is wrong with a name, or path, that does not serve."""
+    return protocol.ErrorKind.FIELD if "/" in name else protocol.ErrorKind.UNKNOWN
+
+
+@contextmanager
+def _about(
+    field: str, allowed: str, kind: protocol.ErrorKind = protocol.ErrorKind.UNKNOWN
+) -> Iterator[None]:
+    """What is refused in here, is refused for what a field of the request holds."""
+    try:
+        yield
+    except Refused:
+        raise
     except LofidError as error:
-        raise Refused(
-            str(error), protocol.ErrorKind.UNKNOWN, field="path", hint=str(error)
-        ) from None
+        hint = Refused.of(error).problem.hint
+        raise Refused(str(error), kind, field=field, allowed=allowed, hint=hint) from None
 
 
 def _path(spec: str) -> str:
