@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from lofid.errors import LofidError
 from lofid.music.parameters import Settings
 from lofid.outputs.output import SAMPLE_RATE, Block, Output, Received, parse
-from lofid.service import priority
 from lofid.service.links import OutputState
 
 _LOG = logging.getLogger(__name__)
@@ -186,8 +185,6 @@ class Feed:
             self._forget()
             output.abort()
             raise
-        if not output.comes_back:
-            priority.usual()  # what a file needs, encoders and disks, may wait for the music
         self._patience = round(SAMPLE_RATE * (_PATIENCE if output.comes_back else _OF_FILES))
         self.playing = True
         self._say("playing")

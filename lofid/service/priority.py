@@ -29,7 +29,11 @@ class Granted:
 
 
 def ask() -> Granted:
-    """Real-time scheduling for this thread and those it starts; memory that is never paged out."""
+    """Real-time scheduling for this thread and those it starts; memory that is never paged out.
+
+    All of a process's threads need the same turn: one that waits for the processor while it holds
+    Python's lock makes the others wait, too.
+    """
     remarks: list[str] = []
     if sys.platform != "linux":
         return Granted(schedule(PRIORITY), False, ())
@@ -47,12 +51,6 @@ def ask() -> Granted:
             " user in /etc/security/limits.conf."
         )
     return Granted(scheduling, locked, tuple(remarks))
-
-
-def usual() -> None:
-    """Give up real-time scheduling for this thread: it works at what may take long."""
-    if sys.platform == "linux" and os.sched_getscheduler(0) != os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _lock_memory() -> bool:
