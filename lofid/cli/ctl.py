@@ -1,5 +1,6 @@
 """``lofid ctl``: steer a running daemon; one command for each request of the protocol."""
 
+import itertools
 import re
 from functools import singledispatch
 from typing import Annotated, Any
@@ -25,6 +26,28 @@ _NEGATIVE = {"ignore_unknown_options": True}
 """For commands that take numbers: -6 is no option."""
 
 
+class _Ctl(typer.core.TyperGroup):
+    """Takes which daemon is meant before the command and behind it: both are typed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Bring the options of ``ctl`` itself to the front; what follows ``--`` stays."""
+        names = {name for option in self.params for name in option.opts if name.startswith("--")}
+        names -= {"--help"}
+        front: list[str] = []
+        rest: list[str] = []
+        words = iter(args)
+        for word in words:
+            if word == "--":
+                rest += [word, *words]
+            elif word in names:
+                front += [word, *itertools.islice(words, 1)]
+            elif word.partition("=")[0] in names:
+                front.append(word)
+            else:
+                rest.append(word)
+        return super().parse_args(ctx, front + rest)
+
+
 class _Branch(typer.core.TyperGroup):
     """``branch 3`` is short for ``branch prepare 3``."""
 
@@ -34,6 +57,7 @@ class _Branch(typer.core.TyperGroup):
 
 
 app = typer.Typer(
+    cls=_Ctl,
     help="Steer a daemon that runs: what it plays, how it sounds, where it goes.",
     epilog="Begin with:  lofid ctl status   ·   lofid ctl set music.tempo 72   ·   lofid ctl next",
     no_args_is_help=True,

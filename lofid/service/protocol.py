@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lofid.errors import LofidError
-from lofid.music.notes import Note, Part
+from lofid.music.notes import BEATS_PER_BAR, Note, Part
 from lofid.music.parameters import (
     PARAMETERS,
     Effect,
@@ -387,7 +387,7 @@ class BarInfo(Struct, frozen=True):
             plan.bar_in_section,
             plan.key.symbol,
             [chord.symbol for chord in plan.chords],
-            plan.tempo,
+            round(60 * BEATS_PER_BAR / seconds, 3),  # another clock may be followed
             seconds,
             stand_in=stand_in,
         )

@@ -50,6 +50,14 @@ def lofid(daemon: Daemon, *arguments: str, **environment: str) -> subprocess.Com
     )
 
 
+@pytest.mark.parametrize(
+    "words", ["--session nope status", "status --session nope", "volume bass -6 --session=nope"]
+)
+def test_which_daemon_is_meant_may_be_said_anywhere(words: str) -> None:
+    answer = CliRunner().invoke(app, words.split())
+    assert "No daemon plays session 'nope'" in str(answer.exception)
+
+
 def test_there_is_a_command_for_every_request() -> None:
     commands = {str(command.name or "") for command in app.registered_commands} | {
         command.callback.__name__ for command in app.registered_commands if command.callback
