@@ -5,6 +5,7 @@ python scripts/chaos.py writer --times 20
 """
 
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -75,6 +76,7 @@ def main(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, too
     try:
         typer.run(main)
     except LofidError as error:

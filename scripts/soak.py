@@ -5,6 +5,7 @@ python scripts/soak.py --hours 2
 python scripts/soak.py --real-time --minutes 30   # every core busy, through JACK
 """
 
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -45,6 +46,7 @@ def main(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, too
     try:
         typer.run(main)
     except LofidError as error:
