@@ -28,27 +28,32 @@ def keep_tidy() -> None:
 def give_back() -> None:
     """Give back what was needed to start, and keep what is there now out of the collector.
 
-    Loading models and compiled code frees some 60 MB that glibc would keep for later; the compiler
-    itself, another 40 MB, has done its work.
+    Loading models and compiled code frees some 60 MB that glibc would keep for later.
     """
     gc.collect()
     gc.freeze()
     libc = _libc()
     if libc is not None:
         libc.malloc_trim(0)
-        _unload_code(libc, "libllvmlite")
+    unload_compiler()
 
 
-def _unload_code(libc: ctypes.CDLL, library: str) -> None:
-    """Take a library's machine code out of our memory; what is used again is read again.
+def unload_compiler() -> None:
+    """Take LLVM's machine code, 60 MB, out of our memory; what is used again is read again.
 
-    Code only (``r-xp``): it is never written to, so its file holds all of it (madvise(2)).
+    Code only (``r-xp``): it is never written to, so its file holds all of it (madvise(2)). It comes
+    back where a function is called for the first time, so this is worth doing again.
     """
+    libc = _libc()
+    if libc is None:
+        return
     for line in Path("/proc/self/maps").read_text("utf-8").splitlines():
         place, access, *_, name = line.split(maxsplit=5)
-        if access == "r-xp" and library in name:
-            start, end = (int(number, 16) for number in place.split("-"))
-            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+        if access == "r-xp" and "libllvmlite" in name:
+            first, last = (int(number, 16) for number in place.split("-"))
+            start, length = ctypes.c_void_p(first), ctypes.c_size_t(last - first)
+            libc.munlock(start, length)
+            libc.madvise(start, length, _MADV_DONTNEED)
 
 
 def _libc() -> ctypes.CDLL | None:

@@ -33,7 +33,7 @@ from lofid.service.children import end_with_parent
 from lofid.service.feed import Feed, Timekeeper
 from lofid.service.levels import Meters
 from lofid.service.links import Link
-from lofid.service.memory import give_back, keep_tidy
+from lofid.service.memory import give_back, keep_tidy, unload_compiler
 from lofid.service.pace import Pace
 from lofid.service.sync import ClockFollower
 from lofid.service.transport import Line, Passage, Transport
@@ -314,6 +314,7 @@ class Stage:
         if now >= self._collect_at:
             self._collect_at = now + _COLLECT
             gc.collect()
+            unload_compiler()
 
     def _end(self) -> None:
         """Fade out, and let every output finish what it makes."""
