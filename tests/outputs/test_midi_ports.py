@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -183,6 +183,12 @@ class TestEveryPort:
             assert received(output, ear, 1)[0].data == (74, 9)
 
     def test_controllers_and_clock_come_in(self, kind: str, ear: Any) -> None:
+        for _ in range(2):  # a message may be lost in an xrun of a busy machine
+            with suppress(AssertionError):
+                return self.clock_comes_in(kind, ear)
+        return self.clock_comes_in(kind, ear)
+
+    def clock_comes_in(self, kind: str, ear: Any) -> None:
         with opened(kind) as output:
             tick = 60 * 48_000 / (90 * 24)
             said = [
