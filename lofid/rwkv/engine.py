@@ -32,3 +32,11 @@ class Engine(Protocol):
         engine overwrites.
         """
         ...
+
+    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+        """Advance each of B ``states`` in place over its own one of B ``tokens``.
+
+        All states are of this model and distinct. Returns the logits [B, vocabulary], to the bit
+        those of :meth:`forward`: a buffer that the next call of this engine overwrites.
+        """
+        ...
