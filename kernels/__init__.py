@@ -1,5 +1,12 @@
-"""The room of the fused Triton kernels, each with its plain reference beside it: none yet.
+"""The fused Triton kernels of RWKV-6, each with its plain reference beside it.
 
-Installed as ``lofid.kernels``. This room may use the configuration types of ``lofid.rwkv``, nothing
-else of lofid.
+Installed as ``lofid.kernels``. This room may use torch, triton, numpy and the configuration types
+of ``lofid.rwkv``, nothing else of lofid. Each module of kernels ends with ``VARIANTS``, what of it
+is launched, which :mod:`lofid.kernels.targets` compiles for every GPU that we know of.
 """
+
+import os
+
+# Multiply and add in one rounding, as Triton does unless told otherwise up to 3.9, where it warns
+# that 3.10 will not. It reads this when it compiles.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
