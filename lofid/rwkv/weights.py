@@ -1,7 +1,8 @@
 """Model files: safetensors with the official ``x060`` tensor names and a card in the header.
 
 A file holds the whole model, so that it can be played, checked and credited without anything
-beside it. Knows no torch and no engine.
+beside it. A large model may lie in several files of a folder, its shards, with an index beside
+them, as on the Hugging Face hub. Knows no torch and no engine.
 """
 
 import hashlib
@@ -27,6 +28,17 @@ Tensors = dict[str, NDArray[np.float32]]
 METADATA: Final = "lofid"
 """Name of the one metadata entry, a :class:`ModelCard` as JSON."""
 
+SINGLE: Final = "model.safetensors"
+"""A folder's weights where they are one file; the name is the hub's."""
+
+INDEX: Final = "model.safetensors.index.json"
+"""The index of a folder's shards; name and form are the hub's."""
+
+SHARD_BYTES: Final = 16_000_000
+"""Most bytes of one shard."""
+
+_HEADER_BYTES: Final = 200_000  # of a shard: names and places of its tensors, and the card
+
 # Stored types that we read, and the numpy type of their bits. bfloat16 is no numpy type.
 _STORED: Final = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
@@ -46,17 +58,20 @@ class ModelCard:
 
     ``vocabulary`` and ``vocabulary_hash`` name the token ids it was trained on; ``metrics`` are
     held-out figures, such as ``loss_per_note`` in nats; ``step`` is the optimiser step of the
-    weights and ``seed`` that of the training run; ``lofid`` is the version that wrote the file.
+    weights and ``seed`` that of the training run, None where an import does not know them;
+    ``commit`` is the revision of the code that trained, empty where unknown; ``lofid`` is the
+    version that wrote the file.
     """
 
     config: RwkvConfig
     vocabulary: str
     vocabulary_hash: str
-    step: int
-    seed: int
+    step: int | None
+    seed: int | None
     data: tuple[DataSource, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     lofid: str = __version__
+    commit: str = ""
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata of a safetensors file.
@@ -80,12 +95,17 @@ class ModelCard:
             config=config,
             vocabulary=str(entries["vocabulary"]),
             vocabulary_hash=str(entries["vocabulary_hash"]),
-            step=int(entries["step"]),
-            seed=int(entries["seed"]),
+            step=_counted(entries["step"]),
+            seed=_counted(entries["seed"]),
             data=tuple(DataSource(**source) for source in entries["data"]),
             metrics={name: float(value) for name, value in entries["metrics"].items()},
             lofid=str(entries["lofid"]),
+            commit=str(entries.get("commit", "")),
         )
+
+
+def _counted(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,24 +201,124 @@ def save_model(path: Path, model: Model) -> None:
     for tensors that do not fit the card, and where the file cannot be written.
     """
     check_tensors(model.card.config, model.tensors, path)
-    stored = {name: _stored(tensor) for name, tensor in model.tensors.items()}
-    content = serialized(stored, metadata=model.card.to_metadata())
+    stored = {name: stored_tensor(tensor) for name, tensor in model.tensors.items()}
+    write_tensors(path, stored, model.card.to_metadata())
+
+
+def save_folder(folder: Path, model: Model, most: int = SHARD_BYTES) -> None:
+    """Write ``model`` into a folder as the hub lays it out.
+
+    One file, or where its tensors take more than ``most`` bytes, shards of at most so many (a
+    tensor is never cut) and the index, which comes last. Raises as :func:`save_model` does.
+    """
+    check_tensors(model.card.config, model.tensors, folder)
+    stored = {name: stored_tensor(tensor) for name, tensor in model.tensors.items()}
+    metadata = model.card.to_metadata()
+    shards: list[Mapping[str, NDArray[Any]]] = []
+    room = 0
+    for name, tensor in stored.items():
+        if tensor.nbytes > room or not shards:
+            shards.append({})
+            room = most - _HEADER_BYTES
+        shards[-1] = {**shards[-1], name: tensor}
+        room -= tensor.nbytes
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LofidError(
+            f"The folder '{folder}' could not be made ({error.strerror}); choose another place."
+        ) from error
+    if len(shards) == 1:
+        write_tensors(folder / SINGLE, stored, metadata)
+        (folder / INDEX).unlink(missing_ok=True)
+        return
+    names = [f"model-{n + 1:05d}-of-{len(shards):05d}.safetensors" for n in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        write_tensors(folder / name, shard, metadata)
+    index = {
+        "metadata": {
+            **metadata,
+            "total_size": sum(tensor.nbytes for tensor in stored.values()),
+            "sha256": {name: _sha256((folder / name).read_bytes()) for name in names},
+        },
+        "weight_map": {
+            tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard
+        },
+    }
+    with replacing(folder / INDEX) as temporary:
+        temporary.write_text(json.dumps(index, indent=1))
+    (folder / SINGLE).unlink(missing_ok=True)
+
+
+def load_model(path: Path, vocabulary_hash: str | None = None) -> Model:
+    """Read a model file, a folder of one, or an index of shards.
+
+    For the vocabulary of that hash unless None. Raises :class:`LofidError` where something cannot
+    be read, is damaged or no model of ours, or was trained on another vocabulary.
+    """
+    if path.is_dir() and (path / INDEX).exists():
+        path = path / INDEX
+    elif path.is_dir() and (path / SINGLE).exists():
+        path = path / SINGLE
+    if path.suffix == ".json":
+        tensors, metadata, digest = _read_shards(path)
+    else:
+        tensors, metadata, digest = read_tensors(path)
+    try:
+        card = ModelCard.from_metadata(metadata)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LofidError(
+            f"The file '{path}' carries no card of a lofid model ({error!r}); use weights that "
+            "'lofid train' wrote, or import them with 'lofid models import'."
+        ) from error
+    if vocabulary_hash is not None and card.vocabulary_hash != vocabulary_hash:
+        raise LofidError(
+            f"The weights '{path}' were trained on another vocabulary ('{card.vocabulary}', "
+            f"{card.vocabulary_hash or 'no hash'} instead of {vocabulary_hash}); use the weights "
+            "of this version of lofid or train them anew."
+        )
+    check_tensors(card.config, tensors, path)
+    return Model(card, tensors, digest)
+
+
+def _read_shards(path: Path) -> tuple[Tensors, dict[str, str], str]:
+    """Tensors, metadata and hash of an index and the shards beside it."""
+    try:
+        index = json.loads(_content(path))
+        metadata: dict[str, str] = index["metadata"]
+        digests: dict[str, str] = dict(index["metadata"]["sha256"])
+        place: dict[str, str] = dict(index["weight_map"])
+        if set(place.values()) != set(digests) or any(Path(n).name != n for n in digests):
+            raise ValueError("its shards are not those that it lists")
+    except (KeyError, TypeError, ValueError) as error:
+        raise LofidError(
+            f"The index '{path}' is damaged or none of a lofid model ({error!r}); get it again."
+        ) from error
+    tensors: Tensors = {}
+    for name in sorted(digests):
+        found, _, digest = read_tensors(path.parent / name)
+        if digest != digests[name]:
+            raise LofidError(
+                f"The shard '{path.parent / name}' is not the one that its index names "
+                f"({digest} instead of {digests[name]}); get the model again."
+            )
+        tensors |= found
+    return tensors, metadata, _sha256("".join(digests[name] for name in sorted(digests)).encode())
+
+
+def write_tensors(path: Path, stored: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, complete or not at all; :class:`LofidError` where it cannot be."""
+    content = serialized(dict(stored), metadata=metadata)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def load_model(path: Path, vocabulary_hash: str | None = None) -> Model:
-    """Read a model file, for the vocabulary of that hash unless None.
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, str], str]:
+    """The tensors of a safetensors file as float32, its metadata, its hash (16 hex digits).
 
-    Raises :class:`LofidError` where the file cannot be read, is damaged or no model of ours, or
-    was trained on another vocabulary.
+    Raises :class:`LofidError` where it cannot be read, is damaged or holds other types of numbers.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LofidError(
-            f"The weights '{path}' could not be read ({error.strerror or error}); check the path."
-        ) from error
+    content = _content(path)
     try:
         entries = deserialize(content)  # type: ignore[no-untyped-call]
         length = int.from_bytes(content[:8], "little")
@@ -207,25 +327,24 @@ def load_model(path: Path, vocabulary_hash: str | None = None) -> Model:
         raise LofidError(
             f"The file '{path}' is damaged or no safetensors file ({error}); get it again."
         ) from error
+    return {name: _loaded(path, name, entry) for name, entry in entries}, metadata, _sha256(content)
+
+
+def _content(path: Path) -> bytes:
     try:
-        card = ModelCard.from_metadata(metadata)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return path.read_bytes()
+    except OSError as error:
         raise LofidError(
-            f"The file '{path}' carries no card of a lofid model ({error!r}); use weights that "
-            "'lofid train' wrote."
+            f"The weights '{path}' could not be read ({error.strerror or error}); check the path."
         ) from error
-    if vocabulary_hash is not None and card.vocabulary_hash != vocabulary_hash:
-        raise LofidError(
-            f"The weights '{path}' were trained on another vocabulary ('{card.vocabulary}', "
-            f"{card.vocabulary_hash} instead of {vocabulary_hash}); use the weights of this "
-            "version of lofid or train them anew."
-        )
-    tensors = {name: _loaded(path, name, entry) for name, entry in entries}
-    check_tensors(card.config, tensors, path)
-    return Model(card, tensors, hashlib.sha256(content).hexdigest()[:16])
 
 
-def _stored(tensor: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def stored_tensor(tensor: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """A tensor as it is kept: matrices in float16 where that can hold them."""
     if sum(size > 1 for size in tensor.shape) < 2:
         return np.ascontiguousarray(tensor, np.float32)
     with np.errstate(over="ignore"):
