@@ -5,8 +5,6 @@ python scripts/chaos.py writer --times 20
 """
 
 import random
-import signal
-import sys
 import tempfile
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,9 +14,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lofid.errors import LofidError
 from lofid.judge import chaos
 from lofid.judge.figures import Figure, publish
+from lofid.judge.script import run_script
 
 
 class Trial(StrEnum):
@@ -76,8 +74,4 @@ def main(
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, too
-    try:
-        typer.run(main)
-    except LofidError as error:
-        sys.exit(f"chaos: {error}")
+    run_script("chaos", main)

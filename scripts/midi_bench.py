@@ -4,16 +4,15 @@ python scripts/midi_bench.py                  # two minutes
 python scripts/midi_bench.py --messages 2000
 """
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lofid.errors import LofidError
 from lofid.judge import punctuality
 from lofid.judge.figures import publish
+from lofid.judge.script import run_script
 
 
 def main(
@@ -29,7 +28,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except LofidError as error:
-        sys.exit(f"midi_bench: {error}")
+    run_script("midi_bench", main)

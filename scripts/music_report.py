@@ -7,7 +7,6 @@ stays empty and recitation is not measured.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lofid.compose.preset import load_preset, preset_names
-from lofid.errors import LofidError
 from lofid.files import replacing
 from lofid.judge.figures import Figure, as_markdown, as_table
 from lofid.judge.listening import listen
@@ -28,6 +26,7 @@ from lofid.judge.report import (
     recital_figures,
     sound_figures,
 )
+from lofid.judge.script import run_script
 from lofid.judge.takes import write_take
 from lofid.rwkv.shipped import shipped_engine
 from lofid.tokens import drums, keys
@@ -119,7 +118,4 @@ def _write(path: Path, names: list[str], seeds: int, bars: int, figures: list[Fi
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except LofidError as error:
-        sys.exit(f"music_report: {error}")
+    run_script("music_report", main)

@@ -5,17 +5,15 @@ python scripts/soak.py --hours 2
 python scripts/soak.py --real-time --minutes 30   # every core busy, through JACK
 """
 
-import signal
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lofid.errors import LofidError
 from lofid.judge import soak
 from lofid.judge.figures import publish
+from lofid.judge.script import run_script
 
 
 def main(
@@ -46,8 +44,4 @@ def main(
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, too
-    try:
-        typer.run(main)
-    except LofidError as error:
-        sys.exit(f"soak: {error}")
+    run_script("soak", main)

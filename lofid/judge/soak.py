@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import soundfile
 from scipy.signal import fftconvolve
 
 from lofid.files import replacing
@@ -232,7 +233,8 @@ def real_time(
     return [
         *bars.figures(group),
         Figure(group, "frames compared", float(same.frames)),
-        Figure(group, "frames that differ", float(same.different), "", _NONE, note=same.note),
+        Figure(group, "frames that differ", float(same.different), "", _NONE),
+        Figure(group, "seams between frames", float(same.seams), "", _NONE, note=same.note),
         Figure(group, "frames the recorder missed", float(found.missed), "", _NONE),
         Figure(group, "xruns, as the daemon says", float(status.stage.xruns), "", _NONE),
         Figure(group, "work of all processes", 100 * work / (60 * minutes), "% of a core"),
@@ -243,49 +245,82 @@ def real_time(
 
 @dataclass(frozen=True, slots=True)
 class Sameness:
-    """How a capture compares with the file that was written beside it."""
+    """How a capture compares with the file that was written beside it.
+
+    ``frames`` were found as they were written, ``different`` ones were not. At a ``seam`` the
+    capture goes on elsewhere than it should: frames are missing there, or there are too many.
+    """
 
     frames: int
     different: int
+    seams: int
     note: str
 
 
 def compare(captured: Captured, beside: Path) -> Sameness:
     """Compare frame by frame, from the second second of sound to the end of the shorter one.
 
-    The capture begins later or earlier than the file: where they belong together is found once, by
-    correlation; from there on no frame may be missing or too many.
+    The capture begins later or earlier than the file: where they belong together is found by
+    correlation. From there on each frame must follow the one before; where one does not, that is
+    a seam, behind which they are joined anew.
     """
-    probe_at, probe = _early_sound(beside)
-    heard = next(blocks(captured.path, 120 * SAMPLE_RATE))
-    lag = _lag(heard, probe)
-    if lag is None:
-        return Sameness(0, len(probe), "the file's beginning is not in the capture")
-    compared = different = 0
-    first: int | None = None
-    pairs = zip(
-        _from(captured.path, lag), _from(beside, probe_at), strict=False
-    )  # the shorter one ends it
-    for left, right in pairs:
-        length = min(len(left), len(right))
-        apart = np.any(np.abs(left[:length] - right[:length]) > _STEP, axis=1)
-        if first is None and np.any(apart):
-            first = compared + int(np.argmax(apart))
-        different += int(np.count_nonzero(apart))
-        compared += length
-    note = "" if first is None else f"first after {first / SAMPLE_RATE:.3f} s"
-    return Sameness(compared, different, note)
+    same = different = seams = 0
+    notes: list[str] = []
+    with soundfile.SoundFile(captured.path) as heard, soundfile.SoundFile(beside) as file:
+        start = _early_sound(beside)
+        found = _joined(heard, file, start, 0, _LATEST_START)
+        if found is None:
+            return Sameness(0, file.frames - start, 0, "the file is not in the capture")
+        at, lag = found
+        while piece := min(SAMPLE_RATE, file.frames - at, heard.frames - at - lag):
+            if piece < 0:
+                break
+            apart = np.abs(_read(file, at, piece) - _read(heard, at + lag, piece)) > _STEP
+            good = int(np.argmax(apart.any(axis=1))) if apart.any() else piece
+            same, at = same + good, at + good
+            if good == piece:
+                continue
+            seams += 1
+            notes.append(f"{(at - start) / SAMPLE_RATE:.3f} s")
+            found = _joined(heard, file, at, at + lag, _LONGEST_GAP)
+            if found is None:
+                different += file.frames - at
+                break
+            different += found[0] - at
+            at, lag = found
+    return Sameness(same, different, seams, ", ".join(notes[:20]))
 
 
-def _early_sound(path: Path) -> tuple[int, Audio]:
-    """Two seconds of audio, one second after sound begins, and their frame."""
+_LATEST_START = 120 * SAMPLE_RATE
+_LONGEST_GAP = 5 * SAMPLE_RATE
+_PROBE = 2 * SAMPLE_RATE
+
+
+def _joined(
+    heard: soundfile.SoundFile, file: soundfile.SoundFile, at: int, begin: int, window: int
+) -> tuple[int, int] | None:
+    """Where the file goes on in the capture: its first frame from ``at`` on, and the lag there.
+
+    Looks through ``window`` frames of the capture from ``begin`` on; None where nothing fits.
+    """
+    for skipped in range(0, window, SAMPLE_RATE // 4):
+        probe = _read(file, at + skipped, _PROBE)
+        if len(probe) < _PROBE:
+            return None
+        offset = _offset(_read(heard, begin, window + skipped + _PROBE), probe)
+        if offset is not None:
+            return at + skipped, begin + offset - at - skipped
+    return None
+
+
+def _early_sound(path: Path) -> int:
+    """The frame one second after sound begins: a recorder may come a little late."""
     audio = next(blocks(path, 60 * SAMPLE_RATE))
     loud = np.flatnonzero(np.abs(audio).max(axis=1) > 0.01)
-    start = SAMPLE_RATE + (int(loud[0]) if len(loud) else 0)  # a recorder may come a little late
-    return start, audio[start : start + 2 * SAMPLE_RATE]
+    return SAMPLE_RATE + (int(loud[0]) if len(loud) else 0)
 
 
-def _lag(heard: Audio, probe: Audio) -> int | None:
+def _offset(heard: Audio, probe: Audio) -> int | None:
     """The frame of ``heard`` at which ``probe`` begins; None where it does not."""
     if len(heard) < len(probe):
         return None
@@ -293,24 +328,15 @@ def _lag(heard: Audio, probe: Audio) -> int | None:
     together = fftconvolve(left, probe[::-1, 0], mode="valid")
     energy = np.concatenate([[0.0], np.cumsum(left**2)])
     # Least squares: a correlation alone is highest where it is loud.
-    lag = int(np.argmin(energy[len(probe) :] - energy[: -len(probe)] - 2 * together))
-    found = heard[lag : lag + len(probe)]
-    return lag if np.abs(found - probe).max() <= 1e-3 else None
+    offset = int(np.argmin(energy[len(probe) :] - energy[: -len(probe)] - 2 * together))
+    found = heard[offset : offset + len(probe)]
+    return offset if np.abs(found - probe).max() <= _STEP else None
 
 
-def _from(path: Path, frame: int) -> Iterator[Audio]:
-    """The audio from a frame on, in pieces of equal length."""
-    rest = np.zeros((0, 2), np.float32)
-    for block in blocks(path, 10 * SAMPLE_RATE):
-        if frame >= len(block):
-            frame -= len(block)
-            continue
-        rest = np.concatenate([rest, block[frame:]])
-        frame = 0
-        while len(rest) >= SAMPLE_RATE:
-            yield rest[:SAMPLE_RATE]
-            rest = rest[SAMPLE_RATE:]
-    yield rest
+def _read(file: soundfile.SoundFile, frame: int, frames: int) -> Audio:
+    """At most so many frames from one on."""
+    file.seek(min(frame, file.frames))
+    return np.asarray(file.read(frames, dtype="float32", always_2d=True))
 
 
 @contextmanager

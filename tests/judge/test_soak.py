@@ -36,17 +36,15 @@ def test_minutes_on_the_virtual_clock(folder: Path) -> None:
 
 @pytest.mark.skipif(not JACK.present, reason="needs jackd (Debian: jackd2)")
 def test_seconds_in_real_time(folder: Path) -> None:
-    for attempt in range(3):
-        place = folder / str(attempt)
-        place.mkdir()
-        figures = soak.real_time(place, 0.15, ["--seed", "1"])
-        assert measured(figures, "bars out of order or missing") == 0
-        assert measured(figures, "exit code") == 0
-        xruns = measured(figures, "xruns, as the daemon says")
-        missed = measured(figures, "frames the recorder missed")
-        if xruns == 0 and missed == 0:  # else the machine was too busy to compare frame by frame
-            assert (measured(figures, "frames compared") or 0) > SAMPLE_RATE
-            return
+    figures = soak.real_time(folder, 0.15, ["--seed", "1"])
+    assert measured(figures, "bars out of order or missing") == 0
+    assert measured(figures, "exit code") == 0
+    assert (measured(figures, "frames compared") or 0) > SAMPLE_RATE
+    xruns = measured(figures, "xruns, as the daemon says")
+    missed = measured(figures, "frames the recorder missed")
+    if not xruns and not missed:  # else the machine was too busy for what is asked
+        assert measured(figures, "frames that differ") == 0
+        assert measured(figures, "seams between frames") == 0
 
 
 def written(path: Path, audio: Audio, subtype: str) -> Path:
@@ -56,20 +54,24 @@ def written(path: Path, audio: Audio, subtype: str) -> Path:
 
 def test_a_frame_that_is_lost_is_found(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    music = (0.1 * rng.standard_normal((5 * SAMPLE_RATE, 2))).astype(np.float32)
+    music = (0.1 * rng.standard_normal((10 * SAMPLE_RATE, 2))).astype(np.float32)
     silence = np.zeros((7_000, 2), np.float32)
     beside = written(tmp_path / "beside.wav", np.concatenate([silence, music]), "PCM_24")
     cut = 4 * SAMPLE_RATE
     no_cycles = np.zeros((0, 2))
-    for heard, different in (
-        (music[100:], 0),  # the recorder came 100 frames late
-        (np.concatenate([silence, music, silence]), 0),
-        (np.concatenate([silence, music[:cut], music[cut + 1 :]]), len(music) - cut - 1),
+    holed = music.copy()
+    holed[cut : cut + 512] = 0
+    for heard, different, seams in (
+        (music[100:], 0, 0),  # the recorder came 100 frames late
+        (np.concatenate([silence, music, silence]), 0, 0),
+        (np.concatenate([silence, music[:cut], music[cut + 1 :]]), SAMPLE_RATE // 4, 1),
+        (np.concatenate([music[:cut], silence, music[cut:]]), 0, 1),
+        (holed, SAMPLE_RATE // 4, 1),
     ):
         path = written(tmp_path / "heard.wav", heard, "FLOAT")
         same = compare(Captured(path, no_cycles, 0, 0), beside)
         assert same.frames > 3 * SAMPLE_RATE
-        assert same.different == pytest.approx(different, abs=10)
+        assert (same.different, same.seams) == (different, seams)
 
 
 def test_silence_is_measured_between_sounds(tmp_path: Path) -> None:
