@@ -1,6 +1,7 @@
 """Training archives: folders, or ``.tar.xz`` files of such a folder, each with an ``index.csv``."""
 
 import csv
+import hashlib
 import io
 import lzma
 import tarfile
@@ -56,11 +57,37 @@ def open_archive(data: Path, name: str) -> Archive:
         files = _read_folder(folder) if folder.is_dir() else _read_tar(packed)
         rows = list(csv.DictReader(io.StringIO(files["index.csv"].decode())))
     except FileNotFoundError as error:
-        raise LofidError(
-            f"The data set '{name}' is not in {data}; put {name}.tar.xz or the folder {name} there."
-        ) from error
+        raise _missing(data, name) from error
     except (OSError, tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise LofidError(f"The archive {packed} is damaged ({error}); copy it again.") from error
     except (KeyError, UnicodeDecodeError) as error:
         raise LofidError(f"The data set '{name}' in {data} has no readable index.csv.") from error
     return Archive(name, rows, files)
+
+
+def fingerprint(data: Path, name: str) -> str:
+    """SHA-256 of an archive as it lies there: of the packed file, or of a folder's names and files.
+
+    Raises :class:`LofidError` where it is missing or cannot be read.
+    """
+    packed, folder = data / f"{name}.tar.xz", data / name
+    try:
+        if not folder.is_dir():
+            with packed.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        total = hashlib.sha256()
+        for path, content in sorted(_read_folder(folder).items()):
+            total.update(f"{path}\0{len(content)}\0".encode())
+            total.update(content)
+        return total.hexdigest()
+    except FileNotFoundError as error:
+        raise _missing(data, name) from error
+    except OSError as error:
+        raise LofidError(f"The data set '{name}' in {data} cannot be read ({error}).") from error
+
+
+def _missing(data: Path, name: str) -> LofidError:
+    return LofidError(
+        f"The data set '{name}' is not in {data}; get it with: lofid data get {name} "
+        f"(or put {name}.tar.xz there)."
+    )

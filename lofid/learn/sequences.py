@@ -31,6 +31,10 @@ DROP_FIELD, DROP_ALL = 0.15, 0.07
 LOOP_BARS = 16
 """Chord loops are repeated to this length."""
 
+KEYS_SOURCES = ("keys_pop909", "leadsheets_openewld", "chords_free_midi", "lofi_magenta_player")
+DRUMS_SOURCES = ("drums_gmd", "drums_stickflow")
+"""The data sets of each player's corpus, as :mod:`lofid.learn.sources` names them."""
+
 Header = TypeVar("Header", KeysHeader, DrumsHeader)
 
 
@@ -252,7 +256,7 @@ def keys_corpus(data: Path, seed: int) -> Corpus:
         keys.VOCABULARY,
         lambda number: draw(False, 1 + number),
         draw(True, 0),
-        ("keys_pop909", "leadsheets_openewld", "chords_free_midi", "lofi_magenta_player"),
+        KEYS_SOURCES,
     )
 
 
@@ -332,5 +336,5 @@ def drums_corpus(data: Path, seed: int) -> Corpus:
         drums.VOCABULARY,
         lambda number: draw(False, 1 + number),
         draw(True, 0),
-        ("drums_gmd", "drums_stickflow"),
+        DRUMS_SOURCES,
     )

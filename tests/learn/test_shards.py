@@ -1,0 +1,142 @@
+"""Prepared passes: the same tokens, complete or not there, and drawn again where damaged."""
+
+import hashlib
+import json
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lofid.errors import LofidError
+from lofid.learn.sequences import Corpus, Stream, drums_corpus, keys_corpus
+from lofid.learn.shards import Recipe, open_shards, prepare, prepared_corpus, recipe
+
+
+def _refuse() -> Corpus:
+    raise AssertionError("the data sets were read again")
+
+
+def _same(left: Stream, right: Stream) -> bool:
+    return (
+        np.array_equal(left.tokens, right.tokens)
+        and np.array_equal(left.is_event, right.is_event)
+        and left.notes == right.notes
+    )
+
+
+@pytest.fixture
+def drums(data: Path) -> Recipe:
+    return recipe("drums", data, 3)
+
+
+def test_prepared_passes_hold_the_tokens_that_are_drawn(data: Path, tmp_path: Path) -> None:
+    plain = keys_corpus(data, 3)
+    prepared = prepared_corpus("keys", data, 3, tmp_path)
+    assert prepared.sources == plain.sources
+    assert prepared.vocabulary is plain.vocabulary
+    assert _same(prepared.held_out, plain.held_out)
+    for number in (0, 2):
+        stream = prepared.stream(number)
+        assert isinstance(stream.tokens, np.memmap)
+        assert stream.tokens.dtype == np.int16
+        assert _same(stream, plain.stream(number))
+
+
+def test_what_is_prepared_needs_no_data_sets_read(drums: Recipe, tmp_path: Path) -> None:
+    assert list(prepare(drums, tmp_path, range(2))) == [0, 1]
+    again = replace(drums, draw=_refuse)
+    assert list(prepare(again, tmp_path, range(2))) == [0, 1]
+    corpus = open_shards(tmp_path, again)
+    assert len(corpus.stream(1).tokens) > 100
+    with pytest.raises(AssertionError, match="read again"):
+        corpus.stream(2)
+
+
+def test_several_processes_draw_the_same(drums: Recipe, data: Path, tmp_path: Path) -> None:
+    assert sorted(prepare(drums, tmp_path, range(3), workers=2)) == [0, 1, 2]
+    plain, corpus = drums_corpus(data, 3), open_shards(tmp_path, replace(drums, draw=_refuse))
+    assert all(_same(corpus.stream(number), plain.stream(number)) for number in range(3))
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
+@pytest.mark.parametrize("kind", ["tokens.npy", "events.npy", "json"])
+def test_a_damaged_pass_is_drawn_again(
+    drums: Recipe, tmp_path: Path, kind: str, damage: Callable[[Path], None]
+) -> None:
+    before = np.array(open_shards(tmp_path, drums).stream(0).tokens)
+    damage(tmp_path / drums.name / f"pass-0000.{kind}")
+    assert np.array_equal(open_shards(tmp_path, drums).stream(0).tokens, before)
+    assert np.array_equal(
+        open_shards(tmp_path, replace(drums, draw=_refuse)).stream(0).tokens, before
+    )
+
+
+def test_a_build_that_was_killed_goes_on(drums: Recipe, tmp_path: Path) -> None:
+    open_shards(tmp_path, drums).stream(0)
+    folder = tmp_path / drums.name
+    # What a process leaves that is killed between the files of pass 1.
+    (folder / "pass-0001.tokens.npy").write_bytes(b"\x93NUMPY")
+    (folder / ".pass-0001.events.4711.part.npy").write_bytes(b"half")
+    corpus = open_shards(tmp_path, drums)
+    assert _same(corpus.stream(1), drums.draw().stream(1))
+    assert not list(folder.glob(".*part*"))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(drums: Recipe, tmp_path: Path) -> None:
+    open_shards(tmp_path, drums)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(LofidError, match=r"could not be written .*make room"):
+            open_shards(tmp_path, drums).stream(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    names = {path.name for path in (tmp_path / drums.name).iterdir()}
+    assert not any("pass-0000" in name for name in names)
+    assert len(open_shards(tmp_path, drums).stream(0).tokens) > 2000
+
+
+def test_other_data_another_seed_or_version_are_other_folders(
+    drums: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {
+        drums.name,
+        replace(drums, seed=4).name,
+        replace(drums, sources={**drums.sources, "drums_gmd": "0" * 64}).name,
+    }
+    monkeypatch.setattr("lofid.learn.shards.VERSION", 999)
+    names.add(drums.name)
+    assert len(names) == 4
+
+
+def test_the_manifest_says_what_the_passes_are(drums: Recipe, tmp_path: Path) -> None:
+    open_shards(tmp_path, drums)
+    manifest = json.loads((tmp_path / drums.name / "manifest.json").read_text())
+    assert manifest["vocabulary_hash"] == drums.vocabulary.hash
+    assert manifest["seed"] == 3
+    assert set(manifest["sources"]) == {"drums_gmd", "drums_stickflow"}
+
+
+def test_streams_of_this_version_never_change(data: Path) -> None:
+    """Held-out figures hang on these bytes: where they must change, raise ``shards.VERSION``."""
+    digests = []
+    for read in (keys_corpus, drums_corpus):
+        corpus = read(data, 1)
+        digest = hashlib.sha256()
+        for stream in (corpus.held_out, corpus.stream(0), corpus.stream(1)):
+            digest.update(stream.tokens.tobytes() + stream.is_event.tobytes())
+        digests.append(digest.hexdigest()[:16])
+    assert digests == ["fa92baeb7439bd73", "bed92f777c1430f6"]
