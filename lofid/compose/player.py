@@ -1,11 +1,13 @@
 """A player: one model that writes or hears the tokens of one bar.
 
 Sampling stays within the grammar and within the bar's rules (:mod:`lofid.compose.rules`), so that
-whatever comes out decodes to a legal bar; nothing is mended afterwards.
+whatever comes out decodes to a legal bar; nothing is mended afterwards. Several attempts at a bar
+are written in lockstep, so that the model's weights are read once for all of them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,43 +39,97 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to write a bar: rules, which follow it as it is written, and the numbers drawn."""
+
+    rules: Rules
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A bar to write, once for each of the attempts, which all begin at ``state``.
+
+    The rules and the generators of the attempts are used up.
+    """
+
+    header: Sequence[int]
+    state: State
+    attempts: Sequence[Attempt]
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """A bar that is played again, header and events, to be heard from ``state`` on."""
+
+    tokens: Sequence[int]
+    state: State
+
+
+Task = Write | Hear
+"""What a player can be asked for; the state in it stays as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of a bar.
+
+    ``tokens`` are the event tokens that were written, the end included, and none where the bar was
+    heard; ``state`` is that after them.
+    """
+
+    tokens: tuple[int, ...]
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
 class Player:
-    """A model with its grammar and its way of sampling; the state is the caller's."""
+    """A model with its grammar and its way of sampling; the state is the caller's.
+
+    ``beginning`` is the state before the first bar of a song, for a model that was tuned together
+    with one; else it is that of a model which has heard nothing.
+    """
 
     engine: Engine
     grammar: Grammar
     sampling: Sampling
+    beginning: State | None = None
 
     def initial_state(self) -> State:
         """The state before the first bar of a song."""
+        if self.beginning is not None:
+            return self.beginning.copy()
         return State.zero(self.engine.config)
 
-    def write(
-        self, header: Sequence[int], rules: Rules, state: State, rng: np.random.Generator
-    ) -> tuple[int, ...]:
-        """Write one bar: its event tokens, the end included. Advances ``state`` over all of it.
+    def play(self, task: Task) -> tuple[Played, ...]:
+        """What becomes of each attempt, or the one answer of what was heard.
 
-        Raises :class:`ModelFailure`; ``state`` is of no use then.
+        Raises :class:`ModelFailure`.
         """
-        logits = self._forward(header, state)
-        here = self.grammar.start
-        tokens: list[int] = []
-        while here.phase is not Phase.CLOSED:
-            token = self._next(logits, here, rules, len(tokens), rng)
-            tokens.append(token)
-            here = self.grammar.advance(here, token)
-            rules.advance(token)
-            logits = self._forward((token,), state)
-        return tuple(tokens)
+        state = task.state.copy()
+        if isinstance(task, Hear):
+            self._checked(lambda: self.engine.forward(task.tokens, state))
+            return (Played((), state),)
+        logits = self._checked(lambda: self.engine.forward(task.header, state))
+        attempts = [
+            _Running(attempt, self.grammar.start, state.copy()) for attempt in task.attempts
+        ]
+        writing = attempts
+        rows = [logits] * len(writing)
+        while writing:
+            for one, row in zip(writing, rows, strict=True):
+                self._write_one(one, row)
+            tokens, states = [one.tokens[-1] for one in writing], [one.state for one in writing]
+            batch = self._checked(partial(_batch(self.engine), tokens, states))
+            going = [one.here.phase is not Phase.CLOSED for one in writing]
+            rows = [row for row, goes in zip(batch, going, strict=True) if goes]
+            writing = [one for one, goes in zip(writing, going, strict=True) if goes]
+        return tuple(Played(tuple(one.tokens), one.state) for one in attempts)
 
-    def hear(self, header: Sequence[int], tokens: Sequence[int], state: State) -> None:
-        """Advance ``state`` over a bar that is played again; raises as :meth:`write` does."""
-        self._forward((*header, *tokens), state)
-
-    def _forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
-        """The logits after the tokens, all of them finite."""
+    def _checked(self, forward: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The engine's logits, all of them finite."""
         try:
-            logits = self.engine.forward(tokens, state)
+            logits = forward()
         except Exception as error:
             raise ModelFailure(
                 f"The model '{self.engine.name}' failed ({error!r}); it must start anew from an "
@@ -85,6 +141,14 @@ class Player:
                 "anew from an earlier state."
             )
         return logits
+
+    def _write_one(self, one: "_Running", logits: NDArray[np.float32]) -> None:
+        """Draw an attempt's next token."""
+        rules, rng = one.attempt.rules, one.attempt.rng
+        token = self._next(logits, one.here, rules, len(one.tokens), rng)
+        one.tokens.append(token)
+        one.here = self.grammar.advance(one.here, token)
+        rules.advance(token)
 
     def _next(
         self,
@@ -108,14 +172,24 @@ class Player:
         return int(candidates[_draw(logits[candidates] + bias[candidates], self.sampling, rng)])
 
 
-def keys_player(engine: Engine) -> Player:
+@dataclass(slots=True)
+class _Running:
+    """An attempt while it is written."""
+
+    attempt: Attempt
+    here: GrammarState
+    state: State
+    tokens: list[int] = field(default_factory=list)
+
+
+def keys_player(engine: Engine, beginning: State | None = None) -> Player:
     """The keys' player on a model of the keys' vocabulary."""
-    return Player(engine, keys.GRAMMAR, Sampling(temperature=0.95, longest=120))
+    return Player(engine, keys.GRAMMAR, Sampling(temperature=0.95, longest=120), beginning)
 
 
-def drums_player(engine: Engine) -> Player:
+def drums_player(engine: Engine, beginning: State | None = None) -> Player:
     """The drums' player; at temperature 1 the model loses its backbeat, at 0.9 it keeps it."""
-    return Player(engine, drums.GRAMMAR, Sampling(temperature=0.9, longest=90))
+    return Player(engine, drums.GRAMMAR, Sampling(temperature=0.9, longest=90), beginning)
 
 
 def _draw(scores: NDArray[np.float64], sampling: Sampling, rng: np.random.Generator) -> int:
@@ -128,3 +202,12 @@ def _draw(scores: NDArray[np.float64], sampling: Sampling, rng: np.random.Genera
     nucleus = int(np.searchsorted(total, sampling.top_p)) + 1
     point = rng.random() * total[min(nucleus, len(total)) - 1]
     return int(order[min(int(np.searchsorted(total, point, side="right")), len(order) - 1)])
+
+
+def _batch(engine: Engine) -> Callable[[Sequence[int], Sequence[State]], NDArray[np.float32]]:
+    """TODO: goes once CpuEngine has forward_batch."""
+    if hasattr(engine, "forward_batch"):
+        return engine.forward_batch
+    return lambda tokens, states: np.stack(
+        [engine.forward((t,), s).copy() for t, s in zip(tokens, states, strict=True)]
+    )

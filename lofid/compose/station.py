@@ -15,7 +15,6 @@ states that they had at the end of its first pass.
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -25,7 +24,8 @@ from lofid.compose.chance import Stream, checked_seed, generator
 from lofid.compose.form import LoopName, Place, Song, compose_song, locate, plan_bar
 from lofid.compose.guards import drums_findings, drums_weakness, keys_findings, keys_weakness
 from lofid.compose.headers import drum_hits, drums_header, keys_header
-from lofid.compose.player import Player
+from lofid.compose.lockstep import Half, opened_duo
+from lofid.compose.player import Attempt, Hear, Player, Write
 from lofid.compose.rules import DrumsRules, KeysRules
 from lofid.music.notes import Note, Part
 from lofid.music.parameters import Settings
@@ -148,13 +148,14 @@ class Station:
     """Writes bars with two players; holds no musical state of its own.
 
     One thread at a time may use a station. The players of keys and drums must have engines of
-    their own: they run in parallel. Use it as a context manager, or :meth:`close` it.
+    their own: they run in parallel, or as one (:mod:`lofid.compose.lockstep`). Use it as a context
+    manager, or :meth:`close` it.
     """
 
     def __init__(self, keys: Player, drums: Player) -> None:
         self._keys = keys
         self._drums = drums
-        self._second_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drums")
+        self._duo = opened_duo(keys, drums)
 
     def __enter__(self) -> "Station":
         return self
@@ -163,8 +164,8 @@ class Station:
         self.close()
 
     def close(self) -> None:
-        """End the second thread."""
-        self._second_thread.shutdown()
+        """End what the players were run with."""
+        self._duo.close()
 
     def opening(self, settings: Settings, seed: int) -> SessionState:
         """The state before the first bar.
@@ -204,9 +205,11 @@ class Station:
             )
         vary = _Variation.drawn(settings, state.seed, plan, place, memory)
         call = _Call(settings, plan, place, vary)
-        drums_later = self._second_thread.submit(self._write_drums, state, call, memory.drums)
-        keys_take, keys_memory, findings = self._write_keys(state, call, memory.keys)
-        drums_take, drums_memory, drums_findings = drums_later.result()
+        keys_part, drums_part = self._duo.play(
+            _keys_half(state, call, memory.keys), _drums_half(state, call, memory.drums)
+        )
+        keys_take, keys_memory, findings = keys_part
+        drums_take, drums_memory, drums_findings = drums_part
         slot = place.slot
         known = memory.keys.comping[slot], memory.keys.lead[slot]
         new = (keys_take and keys_take.tokens not in known) or (
@@ -249,105 +252,121 @@ class Station:
         nearest = min(same_mode, key=lambda key: abs(key.transposition - here))
         return replace(state, song=replace(song, key=nearest))
 
-    def _write_keys(
-        self, state: SessionState, call: _Call, memory: KeysMemory
-    ) -> tuple[_Take | None, KeysMemory, tuple[str, ...]]:
-        """The bar of keys, None where they are silent; what is kept of the loop's; findings."""
-        plan, vary, slot = call.plan, call.vary, call.place.slot
-        if not plan.parts & {Part.KEYS, Part.MELODY}:
-            return None, memory, ()
-        header = keys_header(plan)
-        kept = memory.comping[slot]
-        take: _Take | None = None
-        findings: tuple[str, ...] = ()
-        if kept is None or vary.keys:
-            # Where the bass will join in, the chords leave it room from the start.
-            plain = replace(plan, melody=0.0, parts=frozenset(call.settings.music.parts))
-            best = self._best_keys(state, plain, keys_header(plain))
-            take, findings = _judged(best, kept, "keys", plan)
-            if take and kept is None:
-                memory = replace(memory, comping=_with(memory.comping, slot, take.tokens))
-        comping = take.tokens if take else kept
-        assert comping is not None
-        if plan.melody:
-            lead = memory.lead[slot]
-            if lead is None or vary.keys or vary.melody:
-                own = state.keys.copy()
-                rng = generator(state.seed, Stream.KEYS, state.index, attempt=100)
-                lead = self._keys.write(header, KeysRules(plan, over=comping), own, rng)
-                take = _Take(lead, own)
-                if memory.lead[slot] is None and not vary.keys:
-                    memory = replace(memory, lead=_with(memory.lead, slot, lead))
-            else:
-                take = None
-            comping = lead
-        if take is None:
-            own = state.keys.copy()
-            self._keys.hear(header, comping, own)
-            take = _Take(comping, own)
-        if call.place.closes_loop and memory.after is None:
-            memory = replace(memory, after=take.state)
-        return take, memory, findings
 
-    def _best_keys(self, state: SessionState, plan: BarPlan, header: list[int]) -> _Take:
-        """The best of a few attempts at a bar of comping from the same state."""
-        shift = plan.key.transposition
-        takes: list[tuple[tuple[int, float], int, _Take]] = []
-        for attempt in range(CANDIDATES):
-            own = state.keys.copy()
-            rng = generator(state.seed, Stream.KEYS, state.index, attempt)
-            tokens = self._keys.write(header, KeysRules(plan), own, rng)
-            comping = [_moved(note, shift) for note in keys.decode_notes(tokens).comping]
-            findings = tuple(keys_findings(comping, plan))
-            rank = (len(findings), keys_weakness(comping, plan))
-            takes.append((rank, attempt, _Take(tokens, own, findings)))
-        return min(takes, key=lambda take: take[:2])[2]
+def _keys_half(
+    state: SessionState, call: _Call, memory: KeysMemory
+) -> Half[tuple[_Take | None, KeysMemory, tuple[str, ...]]]:
+    """The bar of keys, None where they are silent; what is kept of the loop's; findings."""
+    plan, vary, slot = call.plan, call.vary, call.place.slot
+    if not plan.parts & {Part.KEYS, Part.MELODY}:
+        return None, memory, ()
+    header = keys_header(plan)
+    kept = memory.comping[slot]
+    take: _Take | None = None
+    findings: tuple[str, ...] = ()
+    if kept is None or vary.keys:
+        # Where the bass will join in, the chords leave it room from the start.
+        plain = replace(plan, melody=0.0, parts=frozenset(call.settings.music.parts))
+        best = yield from _best_keys(state, plain)
+        take, findings = _judged(best, kept, "keys", plan)
+        if take and kept is None:
+            memory = replace(memory, comping=_with(memory.comping, slot, take.tokens))
+    comping = take.tokens if take else kept
+    assert comping is not None
+    if plan.melody:
+        lead = memory.lead[slot]
+        if lead is None or vary.keys or vary.melody:
+            rng = generator(state.seed, Stream.KEYS, state.index, attempt=100)
+            attempt = Attempt(KeysRules(plan, over=comping), rng)
+            (played,) = yield Write(header, state.keys, (attempt,))
+            take = _Take(played.tokens, played.state)
+            if lead is None and not vary.keys:
+                memory = replace(memory, lead=_with(memory.lead, slot, played.tokens))
+        else:
+            take, comping = None, lead
+    if take is None:
+        (heard,) = yield Hear((*header, *comping), state.keys)
+        take = _Take(comping, heard.state)
+    if call.place.closes_loop and memory.after is None:
+        memory = replace(memory, after=take.state)
+    return take, memory, findings
 
-    def _write_drums(
-        self, state: SessionState, call: _Call, memory: DrumsMemory
-    ) -> tuple[_Take | None, DrumsMemory, tuple[str, ...]]:
-        """The bar of drums, None where they are silent; what is kept of the loop's; findings."""
-        plan, slot = call.plan, call.place.slot
-        if Part.DRUMS not in plan.parts:
-            return None, memory, ()
-        header = drums_header(plan)
-        kept = memory.bars[slot]
-        take: _Take | None = None
-        findings: tuple[str, ...] = ()
-        if kept is None or plan.fill or call.vary.drums:
-            opens = not any(any(loop.drums.bars) for loop in (state.a, state.b) if loop)
-            attempts = FIRST_GROOVES if opens else CANDIDATES
-            best = self._best_drums(state, plan, header, attempts)
-            take, findings = _judged(best, kept, "drums", plan)
-            if take and kept is None and not plan.fill:
-                memory = replace(memory, bars=_with(memory.bars, slot, take.tokens))
-        if take is None:
-            assert kept is not None
-            own = state.drums.copy()
-            self._drums.hear(header, kept, own)
-            take = _Take(kept, own)
-        if call.place.closes_loop and memory.after is None:
-            memory = replace(memory, after=take.state)
-        return take, memory, findings
 
-    def _best_drums(
-        self, state: SessionState, plan: BarPlan, header: list[int], attempts: int
-    ) -> _Take:
-        """The best of so many attempts; if none is sound, one more that insists on a backbeat."""
-        wanted = drum_hits(plan.drum_density)
-        takes: list[tuple[tuple[int, float], int, _Take]] = []
-        for attempt in range(attempts + 1):
-            insist = attempt == attempts
-            if insist and any(not take.findings for _, _, take in takes):
-                break
-            own = state.drums.copy()
-            rng = generator(state.seed, Stream.DRUMS, state.index, attempt)
-            tokens = self._drums.write(header, DrumsRules(plan, backbeat=insist), own, rng)
-            hits = drums.decode_notes(tokens)
+def _best_keys(state: SessionState, plan: BarPlan) -> Half[_Take]:
+    """The best of a few attempts at a bar of comping from the same state."""
+    attempts = [
+        Attempt(KeysRules(plan), generator(state.seed, Stream.KEYS, state.index, attempt))
+        for attempt in range(CANDIDATES)
+    ]
+    written = yield Write(keys_header(plan), state.keys, attempts)
+    shift = plan.key.transposition
+    ranked: list[tuple[tuple[int, float], _Take]] = []
+    for played in written:
+        comping = [_moved(note, shift) for note in keys.decode_notes(played.tokens).comping]
+        findings = tuple(keys_findings(comping, plan))
+        rank = (len(findings), keys_weakness(comping, plan))
+        ranked.append((rank, _Take(played.tokens, played.state, findings)))
+    return _best(ranked)
+
+
+def _drums_half(
+    state: SessionState, call: _Call, memory: DrumsMemory
+) -> Half[tuple[_Take | None, DrumsMemory, tuple[str, ...]]]:
+    """The bar of drums, None where they are silent; what is kept of the loop's; findings."""
+    plan, slot = call.plan, call.place.slot
+    if Part.DRUMS not in plan.parts:
+        return None, memory, ()
+    kept = memory.bars[slot]
+    take: _Take | None = None
+    findings: tuple[str, ...] = ()
+    if kept is None or plan.fill or call.vary.drums:
+        opens = not any(any(loop.drums.bars) for loop in (state.a, state.b) if loop)
+        best = yield from _best_drums(state, plan, FIRST_GROOVES if opens else CANDIDATES)
+        take, findings = _judged(best, kept, "drums", plan)
+        if take and kept is None and not plan.fill:
+            memory = replace(memory, bars=_with(memory.bars, slot, take.tokens))
+    if take is None:
+        assert kept is not None
+        (heard,) = yield Hear((*drums_header(plan), *kept), state.drums)
+        take = _Take(kept, heard.state)
+    if call.place.closes_loop and memory.after is None:
+        memory = replace(memory, after=take.state)
+    return take, memory, findings
+
+
+def _best_drums(state: SessionState, plan: BarPlan, attempts: int) -> Half[_Take]:
+    """The best of so many attempts; if none is sound, one more that insists on a backbeat."""
+    header, wanted = drums_header(plan), drum_hits(plan.drum_density)
+
+    def tried(which: range, *, backbeat: bool) -> Half[list[tuple[tuple[int, float], _Take]]]:
+        written = yield Write(
+            header,
+            state.drums,
+            [
+                Attempt(
+                    DrumsRules(plan, backbeat=backbeat),
+                    generator(state.seed, Stream.DRUMS, state.index, attempt),
+                )
+                for attempt in which
+            ],
+        )
+        ranked = []
+        for played in written:
+            hits = drums.decode_notes(played.tokens)
             findings = tuple(drums_findings(hits))
             rank = (len(findings), drums_weakness(hits, wanted))
-            takes.append((rank, attempt, _Take(tokens, own, findings)))
-        return min(takes, key=lambda take: take[:2])[2]
+            ranked.append((rank, _Take(played.tokens, played.state, findings)))
+        return ranked
+
+    ranked = yield from tried(range(attempts), backbeat=False)
+    if all(take.findings for _, take in ranked):
+        ranked += yield from tried(range(attempts, attempts + 1), backbeat=True)
+    return _best(ranked)
+
+
+def _best(ranked: list[tuple[tuple[int, float], _Take]]) -> _Take:
+    """The take of the lowest rank, the first of equals."""
+    return min(ranked, key=lambda take: take[0])[1]
 
 
 @dataclass(frozen=True, slots=True)

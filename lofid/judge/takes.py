@@ -4,16 +4,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from lofid.compose.player import Player, drums_player, keys_player
+from lofid.compose.player import Played, Player, Task, Write, drums_player, keys_player
 from lofid.compose.preset import Preset
-from lofid.compose.rules import Rules
 from lofid.compose.station import Station
 from lofid.judge.figures import Share
 from lofid.judge.report import Take
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.state import State
 from lofid.tokens import drums, keys
 from lofid.tokens.grammar import TokenError
 
@@ -28,12 +24,11 @@ class _Witness(Player):
     def of(cls, player: Player) -> "_Witness":
         return cls(player.engine, player.grammar, player.sampling)
 
-    def write(
-        self, header: Sequence[int], rules: Rules, state: State, rng: np.random.Generator
-    ) -> tuple[int, ...]:
-        tokens = Player.write(self, header, rules, state, rng)
-        self.written.append(tokens)
-        return tokens
+    def play(self, task: Task) -> tuple[Played, ...]:
+        played = Player.play(self, task)
+        if isinstance(task, Write):
+            self.written.extend(one.tokens for one in played)
+        return played
 
     def legal(self, decode: Callable[[Sequence[int]], object]) -> Share:
         """How many of the bars written decode."""

@@ -36,6 +36,10 @@ class FadingEngine:
         logits: NDArray[np.float32] = state.att_shift[0] @ self._head
         return logits
 
+    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+        pairs = zip(tokens, states, strict=True)
+        return np.stack([self.forward((token,), state) for token, state in pairs])
+
 
 @pytest.fixture(scope="session")
 def untrained_keys() -> Player:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.compose.guards import has_groove
 from lofid.compose.headers import drums_header, keys_header
-from lofid.compose.player import Player
+from lofid.compose.player import Attempt, Player, Write
 from lofid.compose.preset import load_preset, preset_names
 from lofid.compose.rules import DrumsRules, KeysRules
 from lofid.music.chords import Chord, Key
@@ -36,7 +36,8 @@ def written(
     player: Player, header: list[int], rules: KeysRules | DrumsRules, seed: int
 ) -> tuple[int, ...]:
     rng = np.random.Generator(np.random.Philox(seed))
-    return player.write(header, rules, player.initial_state(), rng)
+    (played,) = player.play(Write(header, player.initial_state(), [Attempt(rules, rng)]))
+    return played.tokens
 
 
 @settings(deadline=None, max_examples=60)

@@ -136,6 +136,10 @@ class BrokenEngine:
             raise FloatingPointError("the model broke")
         return np.full(self.config.vocabulary, self._answer, np.float32)
 
+    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+        pairs = zip(tokens, states, strict=True)
+        return np.stack([self.forward((token,), state) for token, state in pairs])
+
 
 @pytest.mark.parametrize("answer", [None, np.nan, np.inf])
 @pytest.mark.parametrize("healthy", [0, 1, 70, 1200])
@@ -172,6 +176,10 @@ class StubbornEngine:
         for pitch, token in zip(keys.COMPING, keys.COMPING_TOKENS, strict=True):
             logits[token] -= 100 * (pitch % 12 != 11)
         return logits
+
+    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+        pairs = zip(tokens, states, strict=True)
+        return np.stack([self.forward((token,), state) for token, state in pairs])
 
 
 def test_what_the_guards_found_comes_back_with_the_bar(
