@@ -31,8 +31,13 @@ DROP_FIELD, DROP_ALL = 0.15, 0.07
 LOOP_BARS = 16
 """Chord loops are repeated to this length."""
 
-KEYS_SOURCES = ("keys_pop909", "leadsheets_openewld", "chords_free_midi", "lofi_magenta_player")
-DRUMS_SOURCES = ("drums_gmd", "drums_stickflow")
+KEYS_SOURCES: tuple[str, ...] = (
+    "keys_pop909",
+    "leadsheets_openewld",
+    "chords_free_midi",
+    "lofi_magenta_player",
+)
+DRUMS_SOURCES: tuple[str, ...] = ("drums_gmd", "drums_stickflow")
 """The data sets of each player's corpus, as :mod:`lofid.learn.sources` names them."""
 
 Header = TypeVar("Header", KeysHeader, DrumsHeader)

@@ -256,4 +256,4 @@ class _Place:
 
 
 def _digest(content: NDArray[np.generic]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(content)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(content).data).hexdigest()
