@@ -134,6 +134,32 @@ class Weights:
     final: Tensor
     head: Matrix
 
+    @classmethod
+    def empty(cls, shape: Shape, device: torch.device | str) -> "Weights":
+        """Weights of this shape that hold anything."""
+        of, width = (shape.layers, shape.models), shape.width
+
+        def floats(*sizes: int) -> Tensor:
+            return torch.empty(sizes, dtype=torch.float32, device=device)
+
+        def matrix(*sizes: int) -> Matrix:
+            return Matrix(torch.empty(sizes, dtype=torch.int8, device=device), floats(*sizes[:-1]))
+
+        return cls(
+            shape=shape,
+            embedding=floats(shape.models, shape.vocabulary, width),
+            vectors=floats(*of, len(VECTORS), width),
+            mix_down=matrix(*of, 5 * shape.mix, width),
+            mix_up=matrix(*of, 5 * width, shape.mix),
+            branches=matrix(*of, 4 * width + shape.decay, width),
+            decay_up=matrix(*of, width, shape.decay),
+            output=matrix(*of, width, width),
+            ffn_in=matrix(*of, width + shape.hidden, width),
+            ffn_out=matrix(*of, width, shape.hidden),
+            final=floats(shape.models, 2, width),
+            head=matrix(shape.models, shape.vocabulary, width),
+        )
+
 
 def pack(
     configs: Sequence[RwkvConfig],
