@@ -1,21 +1,27 @@
 """From the options of a command to a station: preset, overrides, seed, models, players."""
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lofid.cli._terminal import ERR
 from lofid.compose.preset import DEFAULT, Preset, load_preset, preset_names
+from lofid.rwkv.choice import EngineName
 
 if TYPE_CHECKING:
-    from lofid.compose.station import Station
+    from lofid.compose.relay import Relay
 
 
 def _complete_preset(typed: str) -> list[str]:
     return [name for name in preset_names() if name.startswith(typed)]
+
+
+def _complete_style(typed: str) -> list[str]:
+    from lofid.rwkv.styles import style_names
+
+    return [name for name in style_names() if name.startswith(typed)]
 
 
 PresetOption = Annotated[
@@ -49,6 +55,22 @@ KeysModelOption = Annotated[
 DrumsModelOption = Annotated[
     Path | None, typer.Option("--drums-model", help="Weights of the drums, likewise.")
 ]
+StyleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--style",
+        help="A style that `lofid tune` made, by name or path.",
+        autocompletion=_complete_style,
+    ),
+]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        "-e",
+        help="What computes the models. auto: triton on a GPU that can, else the CPU engine.",
+    ),
+]
 DEFAULT_PRESET = DEFAULT
 
 
@@ -69,20 +91,19 @@ def chosen_preset(name: str, tempo: float | None, key: str | None) -> Preset:
     return Preset(preset.name, preset.description, settings)
 
 
-@contextmanager
-def opened_station(keys_model: Path | None, drums_model: Path | None) -> Iterator["Station"]:
-    """A station on the CPU engine with the models that come with lofid, or the given ones.
+def opened_station(
+    engine: EngineName, keys_model: Path | None, drums_model: Path | None, style: str | None
+) -> "Relay":
+    """A station with the models that come with lofid, or the given ones; to be closed.
 
-    Raises LofidError where a model file cannot be used.
+    Changes of the engine are told on the terminal. Raises LofidError where a model or the style
+    cannot be used.
     """
-    from lofid.compose.player import drums_player, keys_player
-    from lofid.compose.station import Station
-    from lofid.rwkv.shipped import shipped_engine
-    from lofid.tokens import drums, keys
+    from lofid.compose.relay import opened_relay
+    from lofid.compose.voices import load_voices
 
-    players = (
-        keys_player(shipped_engine("pocket-keys", keys.VOCABULARY.hash, keys_model)),
-        drums_player(shipped_engine("pocket-drums", drums.VOCABULARY.hash, drums_model)),
+    return opened_relay(
+        load_voices({"keys": keys_model, "drums": drums_model}, style),
+        engine,
+        lambda remark: ERR.print(remark, style="yellow", highlight=False, markup=False),
     )
-    with Station(*players) as station:
-        yield station

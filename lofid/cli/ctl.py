@@ -657,6 +657,8 @@ def _(result: protocol.Status) -> None:
     for one in result.outputs:
         rows[f"output {one.name}"] = one.state + (f": {one.reason}" if one.reason else "")
     writer, stage = result.writer, result.stage
+    if result.engine.name:
+        rows["engine"] = f"{result.engine.name}: {result.engine.reason}"
     rows["writer"] = (
         f"{writer.state}, {writer.last_write_ms:.0f} ms a bar, {writer.ahead} ahead, "
         f"load {writer.load:.0%}, restarted {writer.restarts} times"

@@ -10,10 +10,12 @@ from lofid.cli._sound import opened_outputs
 from lofid.cli._station import (
     DEFAULT_PRESET,
     DrumsModelOption,
+    EngineOption,
     KeyOption,
     KeysModelOption,
     PresetOption,
     SeedOption,
+    StyleOption,
     TempoOption,
     chosen_preset,
     chosen_seed,
@@ -22,6 +24,7 @@ from lofid.cli._station import (
 from lofid.cli._status import Status
 from lofid.cli._terminal import ERR, StopRequest
 from lofid.outputs import KINDS
+from lofid.rwkv.choice import EngineName
 
 BARS_AHEAD = 2
 """Bars that lie finished before they are due: six seconds at 80 BPM."""
@@ -43,6 +46,8 @@ def play(
     ] = None,
     keys_model: KeysModelOption = None,
     drums_model: DrumsModelOption = None,
+    style: StyleOption = None,
+    engine: EngineOption = EngineName.AUTO,
 ) -> None:
     """Play until Ctrl-C.
 
@@ -70,10 +75,10 @@ def play(
             from lofid.sound.studio import Studio
 
             transport = Transport(Studio(chosen.settings, seed), seed)
-            station = stack.enter_context(opened_station(keys_model, drums_model))
+            station = stack.enter_context(opened_station(engine, keys_model, drums_model, style))
             bars = stack.enter_context(Ahead(station.bars(chosen.settings, seed), BARS_AHEAD))
             coming = Coming(bars, BARS_AHEAD)
-        status = stack.enter_context(Status(chosen.name))
+        status = stack.enter_context(Status(chosen.name, station))
         writing = Writing(outputs)
         while not stop.wanted:
             transport.cue(coming.cues())

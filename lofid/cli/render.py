@@ -13,10 +13,12 @@ from lofid.cli._sound import opened_outputs
 from lofid.cli._station import (
     DEFAULT_PRESET,
     DrumsModelOption,
+    EngineOption,
     KeyOption,
     KeysModelOption,
     PresetOption,
     SeedOption,
+    StyleOption,
     TempoOption,
     chosen_preset,
     chosen_seed,
@@ -29,6 +31,7 @@ from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
 from lofid.outputs import SAMPLE_RATE, Block, Output
+from lofid.rwkv.choice import EngineName
 
 DEFAULT_MINUTES = 3.0
 MIX = "mix"
@@ -56,6 +59,8 @@ def render(
     ] = False,
     keys_model: KeysModelOption = None,
     drums_model: DrumsModelOption = None,
+    style: StyleOption = None,
+    engine: EngineOption = EngineName.AUTO,
     json: JsonOption = False,
 ) -> None:
     """Write music to a file, faster than real time. Ctrl-C leaves nothing behind.
@@ -91,7 +96,7 @@ def render(
             {} if as_notes else stack.enter_context(_opened_files(out, stems, chosen.settings))
         )
         progress = stack.enter_context(_progress())
-        station = stack.enter_context(opened_station(keys_model, drums_model))
+        station = stack.enter_context(opened_station(engine, keys_model, drums_model, style))
         music = length.followed(station.bars(chosen.settings, seed), progress, stop)
         if as_notes:
             from lofid.sound.synth import programs
@@ -100,6 +105,7 @@ def render(
             seconds = length.seconds_done
         else:
             seconds = _record(music, chosen.settings, seed, outputs)
+        engine_name = station.running.engine
     took = time.monotonic() - started
     report = {
         "file": str(out),
@@ -107,6 +113,7 @@ def render(
         "seconds": round(seconds, 3),
         "preset": chosen.name,
         "seed": seed,
+        "engine": engine_name,
         "took": round(took, 3),
     }
     if json:
@@ -114,7 +121,7 @@ def render(
         return
     OUT.print(
         f"{out}: {length.bars_done} bars, {_clock(seconds)}, preset {chosen.name}, "
-        f"seed {seed}, written in {_clock(took)}",
+        f"seed {seed}, written in {_clock(took)} by {engine_name}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -11,14 +11,17 @@ from lofid.cli._from_here import output_from_here
 from lofid.cli._station import (
     DEFAULT_PRESET,
     DrumsModelOption,
+    EngineOption,
     KeysModelOption,
     PresetOption,
     SeedOption,
+    StyleOption,
     chosen_seed,
 )
 from lofid.cli._terminal import ERR
 from lofid.errors import LofidError
 from lofid.outputs import KINDS
+from lofid.rwkv.choice import EngineName
 
 if TYPE_CHECKING:
     from lofid.service.server import Tcp
@@ -53,6 +56,8 @@ def serve(
     ] = False,
     keys_model: KeysModelOption = None,
     drums_model: DrumsModelOption = None,
+    style: StyleOption = None,
+    engine: EngineOption = EngineName.AUTO,
 ) -> None:
     """Play as a daemon: several outputs at once, steered while it plays, taken up after a crash.
 
@@ -92,6 +97,8 @@ def serve(
         new=new,
         virtual=virtual,
         models={player: path for player, path in models.items() if path is not None},
+        style=style,
+        engine=engine,
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: desk.leave())

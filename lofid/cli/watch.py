@@ -247,7 +247,7 @@ def _processes(status: Status) -> list[Text]:
         _one_line(Text("outputs " + " · ".join(outputs))),
         _one_line(
             Text(
-                f"writer  {writer.state} · load {writer.load:.1%} · "
+                f"writer  {writer.state} · {status.engine.name} · load {writer.load:.1%} · "
                 f"{writer.last_write_ms:.0f} ms a bar · {writer.ahead} ahead · "
                 f"restarted {writer.restarts} times"
             )

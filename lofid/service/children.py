@@ -59,7 +59,8 @@ class Child:
         """Whether this incarnation has said that it works; the owner sets it."""
         self.started_at = 0.0
         self._command = [sys.executable, "-m", module]
-        self._arguments = list(arguments)
+        self.arguments = list(arguments)
+        """Those of the next start; the owner may change them."""
         self._folder = folder
         self._context = context
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,9 +86,19 @@ class Child:
         self.link = Link.listening(self._context, self._path)
         with suppress(OSError):  # no memory, no more processes: it does not run, and is tried again
             self._process = subprocess.Popen(
-                [*self._command, str(self._path), *self._arguments], stdin=subprocess.PIPE
+                [*self._command, str(self._path), *self.arguments], stdin=subprocess.PIPE
             )
         return self.link
+
+    def take_over(self, other: "Child") -> None:
+        """Go on with the process of another child, which is left without one."""
+        self.end(grace=0)
+        self.starts += 1
+        self.ready = other.ready
+        self.started_at = other.started_at
+        self.link, other.link = other.link, None
+        self._process, other._process = other._process, None
+        self._path, other._path = other._path, None
 
     def send(self, message: object) -> bool:
         """Send where the process runs; False where nothing can be sent."""

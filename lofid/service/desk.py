@@ -26,6 +26,7 @@ import zmq
 
 from lofid import __version__
 from lofid.compose.preset import Preset, load_preset
+from lofid.compose.relay import Role, Running
 from lofid.compose.session import Moment, interned
 from lofid.compose.station import SessionState
 from lofid.compose.steering import another_turn, next_song
@@ -33,6 +34,7 @@ from lofid.errors import LofidError
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import PARAMETERS, Control, Settings, find_parameter
 from lofid.outputs import free_spec
+from lofid.rwkv.choice import EngineName
 from lofid.service import links
 from lofid.service.branching import Fork
 from lofid.service.children import Child
@@ -58,6 +60,7 @@ from lofid.service.protocol import (
 )
 from lofid.service.server import Handler, Server, Tcp
 from lofid.service.store import Recovered, Situation, Store, digest
+from lofid.service.trial import Trial
 from lofid.service.view import View, chord_events, finite
 
 _LOG = logging.getLogger(__name__)
@@ -122,6 +125,8 @@ class Desk:
         new: bool = False,
         virtual: bool = False,
         models: Mapping[str, Path] = {},
+        style: str | None = None,
+        engine: EngineName = EngineName.AUTO,
     ) -> None:
         self.places = places
         self.began = time.monotonic()
@@ -163,9 +168,14 @@ class Desk:
         """Whether a session goes on; else one begins."""
         self._take_up(beginning, recovered)
         arguments = [f"--{name}-model={path}" for name, path in models.items()]
-        self.writer = Child(
-            "writer", "lofid.service.writer", arguments, places.runtime, self._context
+        arguments += [f"--style={style}"] if style is not None else []
+        self._slow = [*arguments, f"--engine={EngineName.CPU}"]
+        self._fast = [*arguments, f"--engine={engine}"]
+        self.writer, trial = (
+            Child(name, "lofid.service.writer", self._fast, places.runtime, self._context)
+            for name in ("writer", "trial")
         )
+        self._trial = Trial(trial)
         self.stage = Child(
             "stage",
             "lofid.service.stage",
@@ -204,6 +214,7 @@ class Desk:
             self._end_stage()
         finally:
             self.writer.end(grace=0)
+            self._trial.child.end(grace=0)
             self.stage.end(grace=0)
             self.store.close()
             self.server.close()
@@ -236,7 +247,8 @@ class Desk:
         self._give_work(now)
         wait = min(_TURN, self._timers[0][0] - now) if self._timers else _TURN
         inputs: list[Any] = [*self.server.sockets, self._wake[0].fileno()]
-        inputs += [child.link.socket for child in (self.writer, self.stage) if child.link]
+        children = (self.writer, self.stage, self._trial.child)
+        inputs += [child.link.socket for child in children if child.link]
         zmq.zmq_poll([(one, zmq.POLLIN) for one in inputs], max(0, round(wait * 1000)))
         # The music first: requests are answered in between, a handful at a time.
         for child, hear in ((self.stage, self._hear_stage), (self.writer, self._hear_writer)):
@@ -256,8 +268,10 @@ class Desk:
 
     def _keep_processes(self, now: float) -> None:
         """Start what does not run, and start anew what hangs."""
+        self._trial.turn(now)
         if not self.writer.running:
             self._give_up_job()
+            self._doubt_engine(now)
             self._start(self.writer, now, "The process that writes the music has ended")
         elif not self.writer.ready and now - self.writer.started_at > (
             _NEXT_START if self.view.writer_ready else _FIRST_START
@@ -303,8 +317,39 @@ class Desk:
     def _restart_writer(self, told: str) -> None:
         self.warn(f"{told}; it is started again.")
         self._give_up_job()
+        self._doubt_engine(time.monotonic())
         self.view.slowest_write = 0.0
         self.writer.start()
+
+    def _doubt_engine(self, now: float) -> None:
+        """The writer must start anew: if not with the CPU engine, then now with that."""
+        ready = self.view.writer_ready
+        if ready is not None and ready.running.role is Role.FASTER:
+            running = Running("", f"the engine '{ready.running.engine}' failed", Role.STAND_IN)
+            self.view.writer_ready = replace(ready, running=running)
+            self._rest_engine(now)
+
+    def _rest_engine(self, now: float) -> None:
+        """The CPU engine writes; the faster one is tried again later."""
+        self.writer.arguments = self._slow
+        seconds = self._trial.begin_rest(now)
+        _LOG.info("The faster engine is tried again in %.0f s.", seconds)
+
+    def _change_engine(self, ready: links.WriterReady) -> None:
+        """The faster engine works again, in another process: it writes from the next bar on."""
+        self.writer.arguments = self._fast
+        self.writer.take_over(self._trial.child)
+        self._trial.succeed()
+        self.view.slowest_write = 0.0
+        self._writer_ready(ready)
+        self.warn(f"The engine '{ready.running.engine}' works again, and writes.")
+
+    def _writer_ready(self, ready: links.WriterReady) -> None:
+        self.writer.ready = True
+        self.view.writer_ready = ready
+        for remark in ready.remarks:
+            self.warn(remark)
+        self.tell({"engine": self.view.engine()})
 
     def _end_stage(self) -> None:
         """Let the outputs fade out and finish their files."""
@@ -333,6 +378,8 @@ class Desk:
         """Ask the writer for the next bar, if one is wanted."""
         if self._job is not None or not self.writer.ready:
             return
+        if self._trial.outcome is not None:
+            self._change_engine(self._trial.outcome)
         if self._moment is not None:
             moment = self._moment
             if self._replay:
@@ -386,11 +433,21 @@ class Desk:
     def _hear_writer(self, message: object) -> None:
         match message:
             case links.WriterReady():
-                self.writer.ready = True
-                self.view.writer_ready = message
+                before = self.view.writer_ready
+                if self._trial.resting and before is not None:
+                    running = replace(before.running, engine=message.running.engine)
+                    message = replace(message, running=running)
+                elif message.running.role is Role.STAND_IN:
+                    self._rest_engine(time.monotonic())
+                self._writer_ready(message)
                 if not self.store.introduce(message.models, message.vocabularies):
                     self._moment = None  # other models wrote it: begin anew
                     self._replay.clear()
+            case links.EngineChanged() if self.view.writer_ready is not None:
+                self.view.writer_ready = replace(self.view.writer_ready, running=message.running)
+                self.warn(message.remark)
+                self.tell({"engine": self.view.engine()})
+                self._rest_engine(time.monotonic())
             case links.Written() if self._job and message.job == self._job.number:
                 job, self._job, self._failures = self._job, None, 0
                 self.view.wrote(message)

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import zmq
 
+from lofid.compose.relay import Running
 from lofid.compose.station import SessionState
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
@@ -49,11 +50,12 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class WriterReady:
-    """The models are loaded: their hashes by name, and what runs them."""
+    """The models are loaded: their hashes by name, what runs them, what is to be told of that."""
 
     models: Mapping[str, str]
     vocabularies: Mapping[str, str]
-    engine: str
+    running: Running
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,14 @@ class Written:
     after: SessionState
     seconds: float
     findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChanged:
+    """Another engine writes from now on; ``remark`` is a sentence for the user."""
+
+    running: Running
+    remark: str
 
 
 @dataclass(frozen=True, slots=True)

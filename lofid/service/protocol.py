@@ -407,6 +407,7 @@ class EngineInfo(Struct, frozen=True):
     """What writes the music."""
 
     name: Annotated[str, Meta(description="What computes the models.")] = ""
+    reason: Annotated[str, Meta(description="Why it is that one.")] = ""
     models: Annotated[dict[str, str], Meta(description="Hash of each model.")] = {}
     vocabularies: Annotated[dict[str, str], Meta(description="Their vocabularies' hashes.")] = {}
 

@@ -94,7 +94,12 @@ class View:
         ready = self.writer_ready
         if ready is None:
             return EngineInfo()
-        return EngineInfo(ready.engine, dict(ready.models), dict(ready.vocabularies))
+        return EngineInfo(
+            ready.running.engine,
+            ready.running.reason,
+            dict(ready.models),
+            dict(ready.vocabularies),
+        )
 
     def writer(self, state: Health, ahead: int, child: Child) -> WriterInfo:
         """The process that holds the models."""

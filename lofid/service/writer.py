@@ -12,16 +12,14 @@ from pathlib import Path
 import zmq
 
 from lofid.compiled import begin_afresh
-from lofid.compose.player import drums_player, keys_player
+from lofid.compose.relay import opened_relay
 from lofid.compose.station import Station
+from lofid.compose.voices import VOCABULARIES, load_voices
 from lofid.errors import LofidError
-from lofid.music.parameters import Settings
-from lofid.rwkv.cpu import CpuEngine
-from lofid.rwkv.shipped import shipped_model
+from lofid.rwkv.choice import EngineName
 from lofid.service.children import end_with_parent
-from lofid.service.links import Link, Write, WriteFailed, WriterReady, Written
+from lofid.service.links import EngineChanged, Link, Write, WriteFailed, WriterReady, Written
 from lofid.service.memory import give_back, keep_tidy
-from lofid.tokens import drums, keys
 
 MODULE = "lofid.service.writer"
 
@@ -54,30 +52,34 @@ def main() -> None:
     parser.add_argument("socket", type=Path)
     parser.add_argument("--keys-model", type=Path)
     parser.add_argument("--drums-model", type=Path)
+    parser.add_argument("--style")
+    parser.add_argument("--engine", type=EngineName, default=EngineName.AUTO)
     arguments = parser.parse_args()
     end_with_parent()
     keep_tidy()
-    models = {
-        "keys": shipped_model("pocket-keys", keys.VOCABULARY.hash, arguments.keys_model),
-        "drums": shipped_model("pocket-drums", drums.VOCABULARY.hash, arguments.drums_model),
-    }
-    engines = {
-        player: CpuEngine(model.card.config, model.tensors) for player, model in models.items()
-    }
-    ready = WriterReady(
-        models={player: model.hash for player, model in models.items()},
-        vocabularies={player: model.card.vocabulary_hash for player, model in models.items()},
-        engine=engines["keys"].name,
-    )
-    del models  # the engines have their own copy, in fewer bits
-    with Station(keys_player(engines["keys"]), drums_player(engines["drums"])) as station:
-        # The first bar compiles what has not been compiled on this machine, and warms the caches.
-        station.step(station.opening(Settings(), 0), Settings())
+    instead = {"keys": arguments.keys_model, "drums": arguments.drums_model}
+    voices = load_voices(instead, arguments.style)
+    remarks: list[str] = []
+    # No second try here: what a GPU's fault leaves behind ends with the process (see trial.py).
+    with opened_relay(voices, arguments.engine, remarks.append, rest=None) as station:
+        station.warm_up()
         begin_afresh(MODULE)
+        ready = WriterReady(
+            models=voices.hashes,
+            vocabularies=VOCABULARIES,
+            running=station.running,
+            remarks=tuple(remarks),
+        )
+        del voices  # the engines have their own copy, in fewer bits
         give_back()
         os.nice(_NICENESS)
         link = Link.calling(zmq.Context(), arguments.socket)
         link.send(ready)
+
+        def told(remark: str) -> None:
+            link.send(EngineChanged(station.running, remark))
+
+        station.told = told
         serve(link, station)
 
 
