@@ -17,7 +17,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from lofid.compose.arranger import LoopPlace, Written, arrange
 from lofid.compose.chance import Stream, checked_seed, generator
@@ -157,7 +157,7 @@ class Station:
         self._drums = drums
         self._duo = opened_duo(keys, drums)
 
-    def __enter__(self) -> "Station":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
