@@ -1,7 +1,6 @@
 """``lofid doctor``: what this machine has, and what to install for the rest."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
@@ -101,19 +100,18 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _engines() -> Iterator[Finding]:
+    from lofid.rwkv.choice import EngineName, choose
+    from lofid.rwkv.config import sized
+
     version = importlib.metadata.version
-    yield Finding("engines", "CPU", True, f"numba {version('numba')}")
-    yield _gpu()
-
-
-def _gpu() -> Finding:
-    if importlib.util.find_spec("torch") is None:
-        return Finding("engines", "GPU", False, "torch is not installed; playing needs none")
-    import torch
-
-    if not torch.cuda.is_available():
-        return Finding("engines", "GPU", False, f"torch {torch.__version__} sees none")
-    return Finding("engines", "GPU", True, f"{torch.cuda.get_device_name()}, for training")
+    pair = (sized("pocket", 1024), sized("pocket", 1024))
+    yield Finding("engines", "cpu", True, f"numba {version('numba')}")
+    triton, torch = (choose(name, pair) for name in (EngineName.TRITON, EngineName.TORCH))
+    yield Finding("engines", "triton", triton.refused is None, triton.reason)
+    works = torch.refused is None
+    yield Finding("engines", "torch", works, version("torch") if works else torch.reason)
+    auto = choose(EngineName.AUTO, pair)
+    yield Finding("engines", "auto", True, f"{auto.engine}: {auto.reason}")
 
 
 def _models() -> Iterator[Finding]:
