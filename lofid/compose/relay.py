@@ -43,6 +43,11 @@ class Running:
     role: Role
 
 
+def rest_after(failures: int, first: float = REST) -> float:
+    """Seconds after which an engine that has failed so many times in a row is tried again."""
+    return min(LONGEST_REST, math.ldexp(first, min(failures, 64) - 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Faster:
     """How to open the station that is to write while it works: its engine's name, why, and how."""
@@ -135,9 +140,7 @@ class Relay(Station):
             self._again_at = math.inf
             self.told(f"The engine '{name}' failed ({why}); the CPU engine goes on.")
             return
-        self._again_at = time.monotonic() + min(
-            LONGEST_REST, self._rest * 2.0 ** (self._failures - 1)
-        )
+        self._again_at = time.monotonic() + rest_after(self._failures, self._rest)
         if self._failures == 1:
             self.told(
                 f"The engine '{name}' failed ({why}); the CPU engine goes on, and it is tried "

@@ -7,7 +7,7 @@ the desk lets it take over between two bars.
 
 import math
 
-from lofid.compose.relay import LONGEST_REST, REST, Role
+from lofid.compose.relay import Role, rest_after
 from lofid.service.children import Child
 from lofid.service.links import WriterReady
 
@@ -28,8 +28,8 @@ class Trial:
         """The faster engine has failed; returns the seconds until it is tried again."""
         self.child.end(grace=0)
         self.outcome = None
-        seconds = min(LONGEST_REST, REST * 2.0**self._failures)
         self._failures += 1
+        seconds = rest_after(self._failures)
         self._due = now + seconds
         return seconds
 
