@@ -80,7 +80,8 @@ def _all_notes(song: Song) -> list[Note]:
     return sorted(note for track in song.tracks for note in track.notes)
 
 
-def _moved(notes: Iterable[Note], semitones: int) -> tuple[Note, ...]:
+def moved(notes: Iterable[Note], semitones: int) -> tuple[Note, ...]:
+    """The notes, transposed."""
     return tuple(
         Note(note.start, note.pitch + semitones, note.duration, note.velocity) for note in notes
     )
@@ -154,15 +155,15 @@ def read_pop909(archive: Archive) -> Iterator[KeysPiece]:
             bars.append(
                 KeysBar(
                     (first, second),
-                    _moved(bar_parts["PIANO"][index], home),
-                    _moved(bar_parts["MELODY"][index], home),
-                    _moved(bar_parts["BRIDGE"][index], home),
+                    moved(bar_parts["PIANO"][index], home),
+                    moved(bar_parts["MELODY"][index], home),
+                    moved(bar_parts["BRIDGE"][index], home),
                 )
             )
-        yield KeysPiece(f"pop909:{row['group']}", float(row["bpm"]), _trimmed(bars))
+        yield KeysPiece(f"pop909:{row['group']}", float(row["bpm"]), trimmed(bars))
 
 
-def _trimmed(bars: list[KeysBar]) -> tuple[KeysBar, ...]:
+def trimmed(bars: list[KeysBar]) -> tuple[KeysBar, ...]:
     """Without the empty bars before the first note and after the last."""
     filled = [index for index, bar in enumerate(bars) if bar.comping or bar.melody or bar.bridge]
     return tuple(bars[filled[0] : filled[-1] + 1]) if filled else ()
@@ -245,7 +246,7 @@ def read_openewld(archive: Archive) -> Iterator[LeadSheet]:
         yield LeadSheet(
             f"openewld:{row['group']}",
             tuple(chords),
-            tuple(_moved(bar, home) for bar in cut_bars(melody, count, 20)),
+            tuple(moved(bar, home) for bar in cut_bars(melody, count, 20)),
         )
 
 

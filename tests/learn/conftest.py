@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import mido
@@ -10,11 +11,18 @@ import pytest
 
 
 def write_midi(
-    path: Path, tracks: dict[str, list[tuple[int, int, int, int]]], key: str = ""
+    path: Path,
+    tracks: dict[str, list[tuple[int, int, int, int]]],
+    key: str = "",
+    channels: dict[str, int] | None = None,
+    metas: Iterable[mido.MetaMessage] = (),
 ) -> None:
-    """Tracks of (start, pitch, duration, velocity) at 480 ticks a quarter."""
+    """Tracks of (start, pitch, duration, velocity) at 480 ticks a quarter.
+
+    ``channels`` (0-15) of tracks that are not on the first, ``metas`` of the head.
+    """
     midi = mido.MidiFile(ticks_per_beat=480)
-    head = mido.MidiTrack()
+    head = mido.MidiTrack(metas)
     if key:
         head.append(mido.MetaMessage("key_signature", key=key))
     midi.tracks.append(head)
@@ -24,9 +32,13 @@ def write_midi(
             + [(start, 1, pitch, velocity) for start, pitch, _, velocity in notes]
         )
         track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
-        now = 0
+        now, channel = 0, (channels or {}).get(name, 0)
         for tick, _, pitch, velocity in events:
-            track.append(mido.Message("note_on", note=pitch, velocity=velocity, time=tick - now))
+            track.append(
+                mido.Message(
+                    "note_on", channel=channel, note=pitch, velocity=velocity, time=tick - now
+                )
+            )
             now = tick
         midi.tracks.append(track)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +64,11 @@ def _song(rng: np.random.Generator, bars: int) -> dict[str, list[tuple[int, int,
             piano.append((bar * 1920 + eighth * 240, pitch, 240, int(rng.integers(50, 90))))
         melody.append((bar * 1920 + 480, root + 24 + 7, 480, int(rng.integers(80, 110))))
     return {"PIANO": piano, "MELODY": melody, "chords": chords}
+
+
+@pytest.fixture(scope="session")
+def midi_writer() -> Callable[..., None]:
+    return write_midi
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,286 @@
+"""One MIDI file as a piece to learn from: judged, set on the beat, split into parts, labelled.
+
+What cannot be used is :class:`Refused` with a reason. This module knows one file at a time; it must
+not know folders, tokens or models.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from lofid.errors import LofidError
+from lofid.learn.beats import aligned
+from lofid.learn.estimate import estimate_chords, estimate_keys, profiles
+from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece, cut_bars, moved, trimmed
+from lofid.music.midi import DRUM_CHANNEL, Song, Tempo, TimeSignature, Track, parse_midi
+from lofid.music.notes import DRUM_CLASS, SIXTEENTH, TICKS_PER_BAR, Note
+from lofid.tokens.drums import STYLE as DRUM_STYLES
+
+MAX_BYTES = 2_000_000
+MAX_MINUTES = 20
+MAX_NOTES = 30_000
+MIN_NOTES = 4
+TEMPI = (35.0, 240.0)
+"""BPM; outside of these no tempo is meant."""
+
+_KEYS_GRID, _DRUMS_GRID = 20, 120
+_BASS_PROGRAMS = range(32, 40)
+_EFFECT_PROGRAMS = range(112, 128)
+_MELODY_NAME = re.compile(r"melod|lead|vocal|voice|sing|solo|top.?line", re.IGNORECASE)
+_DRUMS_NAME = re.compile(r"drum|percussion|\bkit\b|\bbeat\b", re.IGNORECASE)
+_BASS_NAME = re.compile(r"\bbass\b", re.IGNORECASE)
+_ONE_VOICE = 1.1
+"""Up to this mean number of notes at once a track is a single voice."""
+_MELODY_FLOOR = 55
+
+
+class Reason(StrEnum):
+    """Why a file was left out."""
+
+    DAMAGED = "damaged"
+    TOO_LONG = "too long"
+    EMPTY = "empty"
+    ONE_NOTE = "one note"
+    NOT_FOUR_FOUR = "not in 4/4"
+    NO_BEAT = "no steady beat"
+    TEMPO = "absurd tempo"
+    TOO_SHORT = "too short"
+    DUPLICATE = "duplicate"
+
+
+class Refused(Exception):  # the file was refused; nothing went wrong
+    """A file that cannot be used, and why."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True, slots=True)
+class HeardSong:
+    """What a file plays; ``digest`` names its notes, whatever their key, tempo or file's name."""
+
+    digest: str
+    keys: KeysPiece | None
+    drums: DrumsPiece | None
+
+
+def hear(path: Path, style: str) -> HeardSong:
+    """The pieces of a MIDI file; ``style`` names the drums' if it is one of theirs.
+
+    Raises :class:`Refused`.
+    """
+    song = _in_four(_readable(path))
+    found = aligned(song, _metre_known(song.signatures))
+    if found is None:
+        raise Refused(Reason.NO_BEAT, "its notes keep to no grid and no beat was heard in them")
+    tracks, tempo = found
+    if not TEMPI[0] <= tempo <= TEMPI[1]:
+        raise Refused(Reason.TEMPO, f"{tempo:.0f} BPM")
+    drum_tracks = [track for track in tracks if _is_drums(track)]
+    pitched = [
+        track for track in tracks if not _is_drums(track) and track.program not in _EFFECT_PROGRAMS
+    ]
+    hits = sorted(note for track in drum_tracks for note in track.notes if note.pitch in DRUM_CLASS)
+    digest = _content_digest(pitched, hits)
+    keys = _keys(pitched, f"own:{digest}", tempo)
+    drums = _drums(hits, f"own:{digest}", tempo, style)
+    if keys is None and drums is None:
+        raise Refused(Reason.TOO_SHORT, f"fewer than {MIN_NOTES} notes for keys or drums")
+    return HeardSong(digest, keys, drums)
+
+
+def _readable(path: Path) -> Song:
+    """The music of a file that has some, within reason."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise Refused(Reason.TOO_LONG, f"{size / 1e6:.1f} MB")
+        song = parse_midi(path.read_bytes(), path)
+    except OSError as error:
+        raise Refused(Reason.DAMAGED, f"cannot be read: {error.strerror}") from error
+    except LofidError as error:
+        raise Refused(Reason.DAMAGED, str(error)) from error
+    notes = [note for track in song.tracks for note in track.notes]
+    if not notes:
+        raise Refused(Reason.EMPTY)
+    if len(notes) > MAX_NOTES:
+        raise Refused(Reason.TOO_LONG, f"{len(notes)} notes")
+    if len({note.pitch for note in notes}) == 1:
+        raise Refused(Reason.ONE_NOTE)
+    slowest, fastest = (pick(tempo.bpm for tempo in song.tempi) for pick in (min, max))
+    if fastest > 1000 or slowest < 5:
+        raise Refused(Reason.TEMPO, f"{slowest:.0f} to {fastest:.0f} BPM")
+    minutes = song.seconds(max(note.start for note in notes)) / 60
+    if minutes > MAX_MINUTES:
+        raise Refused(Reason.TOO_LONG, f"{minutes:.0f} minutes")
+    return song
+
+
+def _is_four(signature: TimeSignature) -> bool:
+    return (signature.numerator, signature.denominator) in ((4, 4), (2, 2))
+
+
+def _metre_known(signatures: Sequence[TimeSignature]) -> bool:
+    return any(_is_four(signature) for signature in signatures)
+
+
+def _in_four(song: Song) -> Song:
+    """The song's longest stretch in 4/4, its first bar line at tick 0.
+
+    Bars of one quarter, as some programs write them, say nothing about the metre. Refused where a
+    tenth of the notes or more lie outside.
+    """
+    marks = song.signatures
+    if all(signature.numerator == 1 for signature in marks):
+        return song
+    if all(_is_four(signature) for signature in marks):
+        return song
+    starts = [note.start for track in song.tracks for note in track.notes]
+    ends = [*(mark.tick for mark in marks[1:]), max(starts) + 1]
+    begin, end = 0, 0
+    line: int | None = None
+    for mark, until in zip(marks, ends, strict=True):
+        if not _is_four(mark):
+            line = None
+            continue
+        line = mark.tick if line is None else line
+        if until - line > end - begin:
+            begin, end = line, until
+    inside = sum(begin <= start < end for start in starts)
+    if inside < 0.9 * len(starts):
+        others = sorted({f"{m.numerator}/{m.denominator}" for m in marks if not _is_four(m)})
+        raise Refused(Reason.NOT_FOUR_FOUR, ", ".join(others))
+    tracks = []
+    for track in song.tracks:
+        notes = tuple(
+            Note(note.start - begin, note.pitch, note.duration, note.velocity)
+            for note in track.notes
+            if begin <= note.start < end
+        )
+        if notes:
+            tracks.append(Track(track.name, track.channel, track.program, notes))
+    return _from_tick(song, begin, tuple(tracks))
+
+
+def _from_tick(song: Song, begin: int, tracks: tuple[Track, ...]) -> Song:
+    """The song with other tracks and its tempo map from a tick on."""
+    tempi = [Tempo(max(0, tempo.tick - begin), tempo.bpm) for tempo in song.tempi]
+    later = [index for index, tempo in enumerate(tempi) if tempo.tick > 0]
+    first = later[0] - 1 if later else len(tempi) - 1
+    return Song(tuple(tempi[first:]), (TimeSignature(0, 4, 4),), (), tracks)
+
+
+def _is_drums(track: Track) -> bool:
+    return track.channel == DRUM_CHANNEL or bool(_DRUMS_NAME.search(track.name))
+
+
+def _content_digest(pitched: Sequence[Track], hits: Sequence[Note]) -> str:
+    """The same for the same notes under another name, in another key or at another tempo."""
+    tones = sorted(
+        (round(note.start / SIXTEENTH), note.pitch) for track in pitched for note in track.notes
+    )
+    beats = sorted((round(note.start / SIXTEENTH), int(DRUM_CLASS[note.pitch])) for note in hits)
+    first = min(place for place, _ in tones + beats) if tones or beats else 0
+    lowest = min((pitch for _, pitch in tones), default=0)
+    content = (
+        [(place - first, pitch - lowest) for place, pitch in tones],
+        [(place - first, drum) for place, drum in beats],
+    )
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _drums(hits: Sequence[Note], group: str, tempo: float, style: str) -> DrumsPiece | None:
+    if len(hits) < MIN_NOTES:
+        return None
+    count = 1 + max(0, (hits[-1].start + _DRUMS_GRID // 2) // TICKS_PER_BAR)
+    bars = cut_bars(hits, count, _DRUMS_GRID)
+    while bars and not bars[0]:
+        bars.pop(0)
+    known = style.lower() if style.lower() in DRUM_STYLES.choices else "other"
+    return DrumsPiece(group, tempo, known, False, tuple(bars))
+
+
+def _keys(pitched: Sequence[Track], group: str, tempo: float) -> KeysPiece | None:
+    """Comping and melody with the chords that were heard, in the home key.
+
+    A bass tells the harmony and is then left out, as the arranger plays it.
+    """
+    heard = [note for track in pitched for note in track.notes]
+    upper = [track for track in pitched if not _is_bass(track)] or list(pitched)
+    comping, melody = _parts(upper)
+    if len(comping) + len(melody) < MIN_NOTES:
+        return None
+    count = 1 + max(note.start for note in heard) // TICKS_PER_BAR
+    sounding, bass = profiles(heard, 2 * count)
+    keys = estimate_keys(sounding)
+    chords = estimate_chords(sounding, bass, keys)
+    bars = []
+    for index, (low, high) in enumerate(
+        zip(
+            cut_bars(comping, count, _KEYS_GRID),
+            cut_bars(melody, count, _KEYS_GRID),
+            strict=True,
+        )
+    ):
+        home = -keys[index].transposition
+        first, second = (
+            chord and chord.transposed(home) for chord in chords[2 * index : 2 * index + 2]
+        )
+        bars.append(KeysBar((first, second), moved(low, home), moved(high, home)))
+    return KeysPiece(group, tempo, trimmed(bars))
+
+
+def _is_bass(track: Track) -> bool:
+    return track.program in _BASS_PROGRAMS or bool(_BASS_NAME.search(track.name))
+
+
+def _parts(tracks: Sequence[Track]) -> tuple[list[Note], list[Note]]:
+    """The notes as comping and melody.
+
+    The melody is the track that says so, else the highest of those with one voice; where all play
+    chords, it is the line on top of them, if it stands out.
+    """
+    named = [track for track in tracks if _MELODY_NAME.search(track.name)]
+    single = [
+        track
+        for track in named or tracks
+        if _voices(track.notes) <= _ONE_VOICE and _mean_pitch(track.notes) >= _MELODY_FLOOR
+    ]
+    if single:
+        lead = max(single, key=lambda track: (_mean_pitch(track.notes), track.name))
+        rest = [note for track in tracks if track is not lead for note in track.notes]
+        return sorted(rest), list(lead.notes)
+    return _top_line(sorted(note for track in tracks for note in track.notes))
+
+
+def _mean_pitch(notes: Sequence[Note]) -> float:
+    return float(np.mean([note.pitch for note in notes]))
+
+
+def _voices(notes: Sequence[Note]) -> float:
+    """Notes that begin together, in the mean."""
+    return len(notes) / len({round(note.start / _KEYS_GRID) for note in notes})
+
+
+def _top_line(notes: Sequence[Note]) -> tuple[list[Note], list[Note]]:
+    """Comping and the line on top: notes above all that sound, and well above the bar's middle."""
+    comping: list[Note] = []
+    melody: list[Note] = []
+    starts = np.array([note.start for note in notes])
+    ends = starts + np.array([note.duration for note in notes])
+    pitches = np.array([note.pitch for note in notes])
+    for note in notes:
+        near = (starts > note.start - TICKS_PER_BAR) & (starts < note.start + TICKS_PER_BAR)
+        middle = float(np.median(pitches[near]))
+        sounding = (starts <= note.start + _KEYS_GRID) & (ends > note.start + _KEYS_GRID)
+        top = note.pitch >= pitches[sounding].max(initial=0)
+        stands_out = note.pitch >= max(middle + 7, 60)
+        (melody if top and stands_out else comping).append(note)
+    return comping, melody
