@@ -12,7 +12,21 @@ from typing import Annotated
 import typer
 
 from lofid import __version__
-from lofid.cli import check, ctl, doctor, keys, play, presets, render, serve, service, train, watch
+from lofid.cli import (
+    check,
+    ctl,
+    doctor,
+    keys,
+    models,
+    play,
+    presets,
+    render,
+    serve,
+    service,
+    train,
+    tune,
+    watch,
+)
 from lofid.errors import LofidError
 
 app = typer.Typer(
@@ -33,8 +47,11 @@ app.command("presets")(presets.presets)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
+app.command("styles")(tune.styles)
 app.add_typer(ctl.app, name="ctl")
 app.add_typer(keys.app, name="keys")
+app.add_typer(models.app, name="models")
 app.add_typer(service.app, name="service")
 
 

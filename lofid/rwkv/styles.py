@@ -231,6 +231,11 @@ def models_folder() -> Path:
     return data_folder() / "models"
 
 
+def model_path(name: str) -> Path:
+    """Where the model of a name is installed; :class:`LofidError` for what can be no name."""
+    return models_folder() / _checked(name, "model")
+
+
 def installed_names() -> list[str]:
     """The models that are installed here, in order."""
     folder = models_folder()
@@ -242,7 +247,7 @@ def installed_model(name: str, player: str) -> Path | None:
 
     Raises :class:`LofidError` where no model of that name is installed.
     """
-    folder = models_folder() / _checked(name, "model")
+    folder = model_path(name)
     if not folder.is_dir():
         known = ", ".join(installed_names()) or "none is"
         raise LofidError(
