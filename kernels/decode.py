@@ -674,17 +674,19 @@ class Tiling:
         enough = 1 << (slots - 1).bit_length()
         return cls(False, enough) if slots <= FEW else cls(True, min(64, max(16, enough)))
 
-    def blocks(self, rows: int, inputs: int) -> dict[str, Any]:
+    def blocks(self, rows: int, inputs: int, width: int) -> dict[str, Any]:
         """Constants of a kernel whose programs take ``rows`` outputs each where slots are few.
 
         There, so many rows a program give an H200 one or two programs for each of its 132
-        multiprocessors, and 8,192 products at a time leave a thread 64 registers for them.
+        multiprocessors, and 8,192 products at a time leave a thread 64 registers for them. The
+        interpreter is quickest with few large programs.
         """
-        if self.dot:
+        if INTERPRETED:
+            rows, step = width & -width, 512
+        elif self.dot:
             rows, step = (32 if self.slots < 64 else 64), 64
         else:
-            rows = 64 if INTERPRETED else rows
-            step = 512 if INTERPRETED else 8192 // (self.slots * rows)
+            step = 8192 // (self.slots * rows)
         across = min(step, 1 << (inputs - 1).bit_length())
         return {"DOT": self.dot, "BLOCK_B": self.slots, "BLOCK_N": rows, "BLOCK_K": across}
 
@@ -745,7 +747,7 @@ def _launches(
         name: str, kernel: Any, rows: int, arguments: tuple[Tensor, ...], **sizes: Any
     ) -> _Launch:
         inputs = sizes.get("INPUTS", width)
-        constants = {**sizes, **tiling.blocks(_FEW_ROWS[name], inputs)}
+        constants = {**sizes, **tiling.blocks(_FEW_ROWS[name], inputs, width)}
         constants |= {"SLOTS": slots, "WIDTH": width}
         grid = (
             triton.cdiv(rows, constants["BLOCK_N"]),
@@ -843,10 +845,10 @@ _TYPES: Final = {torch.float32: "*fp32", torch.int32: "*i32", torch.int8: "*i8"}
 
 
 def _variants() -> Iterator[Variant]:
-    """The kernels of the studio models, for one slot, a few, and many."""
+    """The kernels of the studio models, for one slot and for many."""
     shape = Shape(models=2, layers=1, width=512, hidden=1792, mix=32, decay=64, vocabulary=768)
     weights = Weights.empty(shape, "meta")
-    for slots in (1, FEW, 16, 1024):
+    for slots in (1, 1024):
         first, others = _launches(weights, Streams.allocate(shape, slots, "meta"), slots)
         for launch in (first(torch.empty(0, dtype=torch.int32)), *others):
             arguments = zip(launch.kernel.arg_names, launch.arguments, strict=False)

@@ -31,6 +31,11 @@ class State:
             np.zeros((config.layers, config.heads, HEAD_SIZE, HEAD_SIZE), np.float32),
         )
 
+    @property
+    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """``att_shift``, ``ffn_shift`` and ``wkv``."""
+        return self.att_shift, self.ffn_shift, self.wkv
+
     def cleared(self) -> "State":
         """The state before the first token, for the same model."""
         return State(
