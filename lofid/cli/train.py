@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import progress as rich_progress
@@ -13,7 +13,11 @@ from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
 from lofid.errors import LofidError
 
 if TYPE_CHECKING:
-    from lofid.learn.train import Progress, Trainer
+    from lofid.learn.journal import Progress
+    from lofid.learn.run import Report
+    from lofid.learn.train import Trainer
+
+_RECENT = 300  # steps that the displayed loss is the mean of
 
 
 class PlayerChoice(StrEnum):
@@ -27,7 +31,9 @@ def train(
     player: Annotated[PlayerChoice, typer.Argument(help="Which of the two models.")],
     data: Annotated[Path, typer.Option("--data", help="Folder with the archives.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; one there goes on.")],
-    config: Annotated[str, typer.Option("--config", help="Size: pocket or studio.")] = "pocket",
+    config: Annotated[
+        str, typer.Option("--config", help="pocket, studio, thesis, rnn, lstm or gpt.")
+    ] = "pocket",
     tokens: Annotated[
         float | None,
         typer.Option("--tokens", min=1, help="Budget, such as 20e6; may change on resuming."),
@@ -36,8 +42,47 @@ def train(
         float | None,
         typer.Option("--minutes", min=0, help="Stop with a checkpoint after so many minutes."),
     ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Lanes that are read side by side.")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option("--context", min=1, help="Tokens of a lane in one step.")
+    ] = None,
+    accumulate: Annotated[
+        int,
+        typer.Option("--accumulate", min=1, help="Read the lanes in so many parts: less memory."),
+    ] = 1,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0, help="Highest learning rate.")
+    ] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option("--balance", help="Oversample rare styles: 0 not at all, 1 to equal shares."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience", min=0, help="Checks without a better held-out loss until the end; 0: off."
+        ),
+    ] = None,
+    samples: Annotated[
+        int,
+        typer.Option("--samples", min=0, help="Steps between two samples to listen to; 0: none."),
+    ] = 1500,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[
+        int, typer.Option("--devices", min=1, help="GPUs (or CPU processes) a machine.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.")] = 1,
+    strategy: Annotated[
+        str,
+        typer.Option("--strategy", help="How several share: ddp, fsdp or deepspeed_stage_2."),
+    ] = "ddp",
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, help="Processes that prepare data; 2 or more: all ahead."),
+    ] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 1,
     json: JsonOption = False,
 ) -> None:
@@ -48,71 +93,104 @@ def train(
     lofid train keys --data archives --out runs/keys
 
     lofid train drums --config studio --data archives --out runs/drums --minutes 8
+
+    lofid train keys --config thesis --data archives --out runs/thesis --devices 8
     """
     try:
         import torch
 
-        from lofid.learn import run
+        from lofid.learn import configs, run
     except ModuleNotFoundError as error:
         raise LofidError(
             f"Training needs {error.name}, which is not installed; "
             "install it with: pip install 'lofid[train]'."
         ) from error
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     torch.set_num_threads(threads)
-    name = run.PlayerName(player.value)
-    settings = replace(run.DEFAULTS[name], seed=seed)
-    if tokens is not None:
-        settings = replace(settings, tokens=int(tokens))
-    chosen = run.choose_device(device)
-    with ERR.status("Reading the archives …"):
-        corpus = run.open_corpus(name, data, seed)
-    trainer = run.open_trainer(name, config, corpus, settings, out, chosen)
+    name = configs.PlayerName(player.value)
+    chosen = configs.named(config)
+    asked: dict[str, Any] = {
+        "seed": seed,
+        "tokens": None if tokens is None else int(tokens),
+        "batch": batch,
+        "context": context,
+        "rate": rate,
+        "balance": balance,
+        "patience": patience,
+    }
+    given = {key: value for key, value in asked.items() if value is not None}
+    settings = replace(chosen.settings(name), **given)
+    fabric = run.open_fabric(settings, run.choose_device(device), devices, nodes, strategy)
+    ERR.quiet = OUT.quiet = not fabric.is_global_zero
+    with fabric.rank_zero_first(local=True), ERR.status("Reading the data …"):
+        corpus = run.open_corpus(name, data, settings, chosen.form, workers)
+    trainer = run.open_trainer(chosen, corpus, settings, out, fabric, accumulate)
     if trainer.step:
-        ERR.print(f"Going on at step {trainer.step} of {settings.steps}.")
-    last = _followed(trainer, run.run(trainer, minutes))
-    if trainer.step < settings.steps:
-        ERR.print(f"Stopped at step {trainer.step} of {settings.steps}; the same command goes on.")
+        ERR.print(f"Going on at step {trainer.step} of {trainer.last_step}.")
+    with StopRequest() as stop:
+        steps = run.run(trainer, minutes, lambda: stop.wanted, samples)
+        _followed(trainer, steps)
+    if trainer.step < trainer.last_step:
+        ERR.print(
+            f"Stopped at step {trainer.step} of {trainer.last_step}; the same command goes on."
+        )
+        return
+    if not fabric.is_global_zero:
         return
     with ERR.status("Measuring the baselines …"):
         beside = run.baselines(corpus)
-    path = out / f"{config}-{player.value}.safetensors"
-    report = run.export(trainer, last, beside, path)
+    result = run.report(trainer, beside)
+    path = None
+    if chosen.network is configs.Network.RWKV:
+        path = out / f"{config}-{player.value}.safetensors"
+        run.export(trainer, result, path)
+    _print_result(result, path or out, json)
+
+
+def _print_result(result: "Report", path: Path, json: bool) -> None:
+    from dataclasses import asdict
+
     if json:
-        print_json({"model": str(path), "step": trainer.step, **asdict(report)})
+        print_json({"model": str(path), **asdict(result)})
         return
     OUT.print(
-        f"{path}: held-out loss in nats a note {report.model:.3f} "
-        f"(unigram {report.baselines.unigram:.3f}, 4-gram {report.baselines.four_gram:.3f}), "
-        f"a token {report.model_per_token:.3f}",
+        f"{path}: held-out loss in nats a note {result.model:.3f} "
+        f"(unigram {result.baselines.unigram:.3f}, 4-gram {result.baselines.four_gram:.3f}), "
+        f"a token {result.model_per_token:.3f}, at step {result.step}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _followed(trainer: "Trainer", steps: "Generator[Progress, None, None]") -> "Progress | None":
-    """Run through the steps behind a progress bar; returns the last line of progress."""
-    settings = trainer.settings
-    last: Progress | None = None
+def _followed(trainer: "Trainer", steps: "Generator[Progress, None, None]") -> None:
+    """Run through the steps behind a progress bar."""
+    from collections import deque
+
+    per_step = trainer.settings.tokens_per_step
+    recent: deque[float] = deque(maxlen=_RECENT)
     columns = (
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
         rich_progress.TaskProgressColumn(),
+        rich_progress.TextColumn("{task.fields[speed]}"),
         rich_progress.TimeRemainingColumn(),
     )
     with (
-        StopRequest() as stop,
         closing(steps),
         rich_progress.Progress(*columns, console=ERR) as bar,
     ):
-        task = bar.add_task("Training", total=settings.steps, completed=trainer.step)
+        task = bar.add_task("Training", total=trainer.last_step, completed=trainer.step, speed="")
         held_out = ""
         for last in steps:
+            recent.append(last.train)
             if last.held_out is not None:
                 held_out = f", held-out {last.held_out:.3f}"
-            text = f"loss {last.train:.3f}{held_out} nats a token"
-            bar.update(task, completed=last.step, description=text)
-            if stop.wanted:
-                break
-    return last
+            speed = bar.tasks[0].speed
+            bar.update(
+                task,
+                completed=last.step,
+                total=trainer.last_step,
+                description=f"loss {sum(recent) / len(recent):.3f}{held_out} nats a token",
+                speed="" if speed is None else f"{speed * per_step:,.0f} tokens/s",
+            )

@@ -2,43 +2,42 @@
 
 import ctypes
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.deepspeed import DeepSpeedStrategy
+from lightning_fabric.strategies.fsdp import FSDPStrategy
+from lightning_fabric.strategies.strategy import Strategy
 
 from lofid.errors import LofidError
+from lofid.learn import shards, thesis
+from lofid.learn.archives import fingerprint
+from lofid.learn.configs import Network, PlayerName, TokenForm, TrainConfig, TrainSettings
+from lofid.learn.forerunners import ForerunnerConfig
+from lofid.learn.journal import Journal, Progress
 from lofid.learn.ngram import KneserNey
+from lofid.learn.samples import PLAYERS, write_sample
 from lofid.learn.sequences import Corpus, drums_corpus, keys_corpus
+from lofid.learn.shards import Recipe
 from lofid.learn.sources import SOURCES
-from lofid.learn.train import Progress, Trainer, TrainSettings
-from lofid.rwkv.config import SIZES, sized
-from lofid.rwkv.weights import Model, ModelCard, save_model
+from lofid.learn.train import Shape, Trainer
+from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.reference import Block
+from lofid.rwkv.weights import SHARD_BYTES, Model, ModelCard, save_folder, save_model
+from lofid.tokens.thesis import VOCABULARY as THESIS_VOCABULARY
 
-CHECK_STEPS = 300
-"""Optimiser steps between two held-out losses, each with a checkpoint."""
-
-
+SAMPLES = "samples"
 _LONG_RUN = 1_000_000  # tokens
 _MALLOC = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 """M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h."""
-
-
-class PlayerName(StrEnum):
-    """Which of the two models."""
-
-    KEYS = "keys"
-    DRUMS = "drums"
-
-
-DEFAULTS: dict[PlayerName, TrainSettings] = {
-    PlayerName.KEYS: TrainSettings(tokens=20_000_000, weight_decay=0.01),
-    PlayerName.DRUMS: TrainSettings(tokens=10_000_000, weight_decay=0.05, dropout=0.1),
-}
-"""What the shipped pocket models were trained with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +48,66 @@ class Baselines:
     four_gram: float
 
 
-def open_corpus(player: PlayerName, data: Path, seed: int) -> Corpus:
-    """The training data of a player.
+# --- data ---------------------------------------------------------------------------------------
+
+
+def recipe(
+    player: PlayerName, data: Path, settings: TrainSettings, form: TokenForm = TokenForm.BARS
+) -> Recipe:
+    """What a run's data depend on; raises :class:`LofidError` for a missing archive."""
+    if form is TokenForm.THESIS:
+        sources = {name: fingerprint(data, name) for name in thesis.SOURCES[player]}
+        draw = partial(thesis.thesis_corpus, player, data, settings.seed)
+        return Recipe(f"{player}-thesis", settings.seed, THESIS_VOCABULARY, sources, draw)
+    plain = shards.recipe(player, data, settings.seed)
+    if settings.balance == 0:
+        return plain
+    read = keys_corpus if player is PlayerName.KEYS else drums_corpus
+    return replace(
+        plain,
+        player=f"{player}-balance{settings.balance}",
+        draw=partial(read, data, settings.seed, settings.balance),
+    )
+
+
+def open_corpus(
+    player: PlayerName,
+    data: Path,
+    settings: TrainSettings,
+    form: TokenForm = TokenForm.BARS,
+    workers: int = 1,
+) -> Corpus:
+    """The training data of a player, in passes that are kept in the user's cache.
+
+    A pass is drawn when it is asked for; several ``workers`` draw all of the budget's ahead.
 
     Raises :class:`LofidError` for a missing or damaged archive, or an index without a column.
     """
     try:
-        return (keys_corpus if player is PlayerName.KEYS else drums_corpus)(data, seed)
+        made = recipe(player, data, settings, form)
+        folder = shards.default_folder()
+        corpus = shards.open_shards(folder, made)
+        if workers > 1:
+            passes = -(-settings.tokens // len(corpus.stream(0).tokens))
+            for _ in shards.prepare(made, folder, range(passes), workers):
+                pass
+        return corpus
     except KeyError as error:
         raise LofidError(
             f"The archives in {data} are not as expected ({error} is missing); get them again."
         ) from error
+
+
+def baselines(corpus: Corpus) -> Baselines:
+    """A unigram and a 4-gram of one pass over the training data, on the held-out stream."""
+    held_out, size = corpus.held_out, len(corpus.vocabulary)
+    per_note = float(held_out.is_event.sum()) / held_out.notes
+    training = [corpus.stream(0)]
+    one, four = (KneserNey(training, size, order).loss(held_out) * per_note for order in (1, 4))
+    return Baselines(unigram=one, four_gram=four)
+
+
+# --- machine ------------------------------------------------------------------------------------
 
 
 def choose_device(name: str) -> torch.device:
@@ -73,39 +121,62 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def baselines(corpus: Corpus) -> Baselines:
-    """A unigram and a 4-gram of one pass over the training data, on the held-out stream."""
-    held_out, size = corpus.held_out, len(corpus.vocabulary)
-    per_note = float(held_out.is_event.sum()) / held_out.notes
-    training = [corpus.stream(0)]
-    one, four = (KneserNey(training, size, order).loss(held_out) * per_note for order in (1, 4))
-    return Baselines(unigram=one, four_gram=four)
-
-
-def open_trainer(
-    player: PlayerName,
-    size: str,
-    corpus: Corpus,
+def open_fabric(
     settings: TrainSettings,
-    out: Path,
     device: torch.device,
-) -> Trainer:
-    """A new run in ``out``, or the run that is there; raises :class:`LofidError`."""
-    if size not in SIZES:
-        raise LofidError(f"The size '{size}' is not known; choose one of {', '.join(SIZES)}.")
-    # Compiling costs a minute or so, which only a long run earns back.
-    compiled = settings.tokens >= _LONG_RUN and (device.type == "cuda" or bool(which("g++")))
-    _keep_memory()
-    try:
-        config = sized(size, len(corpus.vocabulary))
-        return Trainer(config, corpus, settings, out, device, compiled)
-    except OSError as error:
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "ddp",
+) -> Fabric:
+    """The processes of a run, launched: from here on each of them goes its own way.
+
+    ``devices`` on each of ``nodes`` machines; ``strategy`` (``ddp``, ``fsdp`` or
+    ``deepspeed_stage_2``) says how several share the work. Where they are not started by somebody
+    else (torchrun, SLURM), the command that runs is started again for each of the others. Raises
+    :class:`LofidError` for what this machine cannot do.
+    """
+    on_gpu = device.type == "cuda"
+    if on_gpu and devices > torch.cuda.device_count():
         raise LofidError(
-            f"The folder {out} cannot be written ({error.strerror}); name another --out."
-        ) from error
+            f"{devices} GPUs were asked for and {torch.cuda.device_count()} found; lower --devices."
+        )
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=_strategy(strategy, settings, on_gpu) if devices * nodes > 1 else "auto",
+        precision="32-true",  # the trainer itself casts what may be bfloat16
+    )
+    fabric.launch()
+    return fabric
 
 
-def _keep_memory() -> None:
+def _strategy(name: str, settings: TrainSettings, on_gpu: bool) -> Strategy:
+    if name == "ddp":
+        return DDPStrategy()
+    if name not in ("fsdp", "deepspeed_stage_2"):
+        raise LofidError(
+            f"The strategy '{name}' is not known; choose ddp, fsdp or deepspeed_stage_2."
+        )
+    if not on_gpu:
+        raise LofidError(f"The strategy '{name}' needs GPUs; train with --strategy ddp.")
+    if name == "fsdp":
+        return FSDPStrategy(auto_wrap_policy={Block}, state_dict_type="full")
+    if find_spec("deepspeed") is None:
+        raise LofidError(
+            "The strategy 'deepspeed_stage_2' needs DeepSpeed; install it with: pip install "
+            "deepspeed, or train with --strategy ddp."
+        )
+    return DeepSpeedStrategy(
+        config={
+            "zero_optimization": {"stage": 2},
+            "zero_allow_untested_optimizer": True,
+            "gradient_clipping": settings.clip,
+        }
+    )
+
+
+def keep_memory() -> None:
     """Have glibc keep freed memory for the next step.
 
     Handing large tensors back and faulting them in again costs a tenth of each step.
@@ -116,69 +187,152 @@ def _keep_memory() -> None:
             library.mallopt(option, value)
 
 
-def run(trainer: Trainer, minutes: float | None) -> Generator[Progress, None, None]:
-    """Train until the budget or the minutes are spent; a checkpoint is left in either case.
+# --- the run ------------------------------------------------------------------------------------
 
-    Yields a line of progress every step; those with a held-out loss are in the loss log too.
-    Whoever closes the generator between two steps pauses the run.
+
+def shape_of(config: TrainConfig, settings: TrainSettings, vocabulary: int) -> Shape:
+    """The network of a configuration over a vocabulary of so many tokens."""
+    if config.network is Network.RWKV:
+        return RwkvConfig(config.layers, config.width, vocabulary)
+    return ForerunnerConfig(
+        config.network, config.layers, config.width, vocabulary, settings.context
+    )
+
+
+def open_trainer(
+    config: TrainConfig,
+    corpus: Corpus,
+    settings: TrainSettings,
+    out: Path,
+    fabric: Fabric,
+    accumulate: int = 1,
+) -> Trainer:
+    """A new run in ``out``, or the run that is there; raises :class:`LofidError`."""
+    # Compiling costs a minute or so, which only a long run earns back.
+    compiler = fabric.device.type == "cuda" or bool(which("g++"))
+    worth_it = settings.tokens >= _LONG_RUN and config.network in (Network.RWKV, Network.GPT)
+    keep_memory()
+    shape = shape_of(config, settings, len(corpus.vocabulary))
+    try:
+        return Trainer(shape, corpus, settings, out, fabric, accumulate, compiler and worth_it)
+    except OSError as error:
+        raise LofidError(
+            f"The folder {out} cannot be written ({error.strerror}); name another --out."
+        ) from error
+
+
+def run(
+    trainer: Trainer,
+    minutes: float | None,
+    stop: Callable[[], bool] = lambda: False,
+    sample_steps: int = 0,
+) -> Generator[Progress, None, None]:
+    """Train until the run's end, the minutes or ``stop``; a checkpoint is left in each case.
+
+    Yields a line of progress every step; all of them are in the loss log. Every ``sample_steps``
+    steps (0: never) the model as it is plays a few bars into the run's folder. Of several
+    processes each must run this, and each may want to stop. Whoever closes the generator between
+    two steps pauses the run, too, where there is one process.
     """
     settings = trainer.settings
     ends = None if minutes is None else time.monotonic() + 60 * minutes
-    recent: list[float] = []
-    try:
-        for loss in trainer.steps():
-            recent.append(loss)
-            done = trainer.step >= settings.steps
-            progress = Progress(
-                trainer.step,
-                trainer.step * settings.batch * settings.context,
-                sum(recent[-CHECK_STEPS:]) / len(recent[-CHECK_STEPS:]),
-            )
-            if done or trainer.step % CHECK_STEPS == 0:
-                per_token, per_note = trainer.held_out()
-                progress = replace(progress, held_out=per_token, held_out_per_note=per_note)
-                trainer.log(progress)
-                trainer.save()
-            yield progress
-            if not done and ends is not None and time.monotonic() > ends:
-                break
-    finally:
+    first = trainer.fabric.is_global_zero
+    with Journal(trainer.out, trainer.step) if first else nullcontext() as journal:
+        try:
+            for loss in trainer.steps():
+                step = trainer.step
+                progress = Progress(
+                    step,
+                    step * settings.tokens_per_step,
+                    loss,
+                    settings.rate_at(step - 1, trainer.last_step),
+                )
+                done = step >= trainer.last_step
+                checked = done or step % settings.check_steps == 0
+                if checked:
+                    per_token, per_note = trainer.held_out()
+                    progress = replace(progress, held_out=per_token, held_out_per_note=per_note)
+                    trainer.judge(per_note)
+                if journal is not None:
+                    journal.add(progress, settings.tokens_per_step)
+                if checked:
+                    trainer.save()
+                if sample_steps and step % sample_steps == 0:
+                    _sample(trainer)
+                yield progress
+                late = ends is not None and time.monotonic() > ends
+                if not done and trainer.any_wants(late or stop()):
+                    break
+        except (GeneratorExit, KeyboardInterrupt):
+            trainer.save()
+            raise
         trainer.save()
+
+
+def _sample(trainer: Trainer) -> None:
+    player = PLAYERS.get(trainer.corpus.vocabulary.hash)
+    if player is None or not isinstance(trainer.shape, RwkvConfig):
+        return  # nothing that the station could play
+    weights = trainer.present_weights()
+    if trainer.fabric.is_global_zero:
+        write_sample(
+            player,
+            trainer.shape,
+            {key: tensor.numpy() for key, tensor in weights.items()},
+            trainer.out / SAMPLES,
+            f"step-{trainer.step:08d}",
+        )
+
+
+# --- the result ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a finished run achieved on the held-out stream, nats an event token and nats a note."""
+    """What a finished run achieved on the held-out stream, nats an event token and nats a note.
 
+    ``step`` is that of the best weights, which are the model's.
+    """
+
+    step: int
     model_per_token: float
     model: float
     baselines: Baselines
 
 
-def export(trainer: Trainer, last: Progress | None, beside: Baselines, path: Path) -> Report:
-    """Write the model file with its card; raises :class:`LofidError` if it cannot be written.
+def report(trainer: Trainer, beside: Baselines) -> Report:
+    """The figures of the best weights of a finished run."""
+    step, per_note = trainer.best
+    held_out = trainer.corpus.held_out
+    per_token = per_note * held_out.notes / float(held_out.is_event.sum())
+    return Report(step, per_token, per_note, beside)
 
-    ``last`` is the run's last line of progress, None where the run had been finished before.
+
+def export(trainer: Trainer, result: Report, path: Path) -> None:
+    """Write the best weights as a model file with its card; a large one also in shards beside it.
+
+    The shards lie in a folder of the file's name without its ending. Raises :class:`LofidError` if
+    they cannot be written.
     """
-    per_token, per_note = last.held_out if last else None, last.held_out_per_note if last else None
-    if per_token is None or per_note is None:
-        per_token, per_note = trainer.held_out()
-    settings, corpus = trainer.settings, trainer.corpus
+    settings, corpus, shape = trainer.settings, trainer.corpus, trainer.shape
+    assert isinstance(shape, RwkvConfig)
     card = ModelCard(
-        config=trainer.config,
+        config=shape,
         vocabulary=corpus.vocabulary.name,
         vocabulary_hash=corpus.vocabulary.hash,
-        step=trainer.step,
+        step=result.step,
         seed=settings.seed,
         data=tuple(SOURCES[name] for name in corpus.sources),
         metrics={
-            "held_out_loss_per_token": per_token,
-            "held_out_loss_per_note": per_note,
-            "unigram_loss_per_note": beside.unigram,
-            "four_gram_loss_per_note": beside.four_gram,
-            "training_tokens": float(trainer.step * settings.batch * settings.context),
+            "held_out_loss_per_token": result.model_per_token,
+            "held_out_loss_per_note": result.model,
+            "unigram_loss_per_note": result.baselines.unigram,
+            "four_gram_loss_per_note": result.baselines.four_gram,
+            "training_tokens": float(result.step * settings.tokens_per_step),
         },
     )
-    tensors = {name: tensor.numpy() for name, tensor in trainer.weights().items()}
-    save_model(path, Model(card, tensors))
-    return Report(per_token, per_note, beside)
+    tensors = {name: tensor.numpy() for name, tensor in trainer.best_weights().items()}
+    model = Model(card, tensors)
+    save_model(path, model)
+    if path.stat().st_size > SHARD_BYTES:
+        save_folder(path.with_suffix(""), model)

@@ -62,6 +62,25 @@ class Corpus:
     sources: tuple[str, ...]
 
 
+def _order(
+    styles: Sequence[str], sizes: Sequence[int], balance: float, rng: Generator
+) -> list[int]:
+    """The pieces of one pass, in a random order.
+
+    With ``balance`` 0 each piece comes once. Otherwise as many are drawn with replacement, a piece
+    with a chance proportional to (1 / share of its style) ** ``balance``, where a style's share is
+    that of all bars (``sizes``); at 1 every style gives as many bars as any other.
+    """
+    if balance == 0:
+        return [int(index) for index in rng.permutation(len(styles))]
+    bars: dict[str, int] = {}
+    for style, size in zip(styles, sizes, strict=True):
+        bars[style] = bars.get(style, 0) + size
+    chances = np.array([bars[style] ** -balance for style in styles])
+    drawn = rng.choice(len(styles), size=len(styles), p=chances / chances.sum())
+    return [int(index) for index in drawn]
+
+
 class _Writer:
     """Collects bars into a stream."""
 
@@ -196,7 +215,7 @@ def _sheet_variant(
 
 def _write_keys(
     writer: _Writer,
-    style: str,
+    style: str | None,
     tempo: float | None,
     bars: Iterable[KeysBar],
     rng: Generator,
@@ -227,8 +246,21 @@ def _write_keys(
         writer.add(keys.encode_header(told), events, len(comping) + len(melody))
 
 
-def keys_corpus(data: Path, seed: int) -> Corpus:
+def keys_stream(piece: KeysPiece, rng: Generator, tell_all: bool) -> Stream:
+    """One piece alone, as it is but for tempo and loudness.
+
+    Its style is left open, as the station leaves it; its other fields too, now and then, unless
+    ``tell_all``.
+    """
+    writer = _Writer()
+    _write_keys(writer, None, piece.tempo, piece.bars, rng, tell_all)
+    return writer.stream()
+
+
+def keys_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
     """POP909 plain and with extended chords, OpenEWLD and free-midi chords, Magenta's loops.
+
+    ``balance`` (0 to 1) is how far rare styles are oversampled in training.
 
     Raises :class:`LofidError` for a missing or damaged archive.
     """
@@ -248,7 +280,8 @@ def keys_corpus(data: Path, seed: int) -> Corpus:
             *(("loop", loop) for loop in loops if held_out(loop.group) == held),
         ]
         rng = Generator(Philox(key=[seed, number]))
-        for index in rng.permutation(len(jobs)):
+        styles, sizes = [style for style, _ in jobs], [_bar_count(piece) for _, piece in jobs]
+        for index in _order(styles, sizes, 0.0 if held else balance, rng):
             style, piece = jobs[index]
             if isinstance(piece, LeadSheet):
                 tempo, bars = _sheet_variant(piece, donors, rng)
@@ -263,6 +296,12 @@ def keys_corpus(data: Path, seed: int) -> Corpus:
         draw(True, 0),
         KEYS_SOURCES,
     )
+
+
+def _bar_count(piece: KeysPiece | LeadSheet) -> int:
+    if isinstance(piece, KeysPiece):
+        return len(piece.bars)
+    return len(piece.chords) if any(piece.melody) else max(LOOP_BARS, len(piece.chords))
 
 
 def _sheets(data: Path, name: str) -> list[LeadSheet]:
@@ -317,8 +356,16 @@ def _write_drums(
         writer.add(drums.encode_header(told), drums.encode_notes(hits), len(hits))
 
 
-def drums_corpus(data: Path, seed: int) -> Corpus:
-    """The Groove MIDI Dataset and StickFlow's patterns.
+def drums_stream(piece: DrumsPiece, rng: Generator, tell_all: bool) -> Stream:
+    """One take alone, varied as in training unless ``tell_all``, its fields told as there."""
+    writer = _Writer()
+    bars = piece.bars if tell_all else _drums_variant(piece, rng)
+    _write_drums(writer, piece, bars, rng, tell_all)
+    return writer.stream()
+
+
+def drums_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
+    """The Groove MIDI Dataset and StickFlow's patterns; ``balance`` as of the keys.
 
     Raises :class:`LofidError` for a missing or damaged archive.
     """
@@ -331,7 +378,8 @@ def drums_corpus(data: Path, seed: int) -> Corpus:
         writer = _Writer()
         chosen = [take for take in takes if held_out(take.group) == held]
         rng = Generator(Philox(key=[seed, number]))
-        for index in rng.permutation(len(chosen)):
+        styles, sizes = [take.style for take in chosen], [len(take.bars) for take in chosen]
+        for index in _order(styles, sizes, 0.0 if held else balance, rng):
             take = chosen[index]
             bars = take.bars if held else _drums_variant(take, rng)
             _write_drums(writer, take, bars, rng, held)

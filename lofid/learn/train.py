@@ -4,237 +4,540 @@ The stream of a pass is cut into ``batch`` lanes that run side by side; every st
 ``context`` tokens of each lane and starts from the state that the step before left, so the model
 learns with a memory of any age. Now and then a lane starts from the empty state, as music does.
 
-The rate warms up, stays, and falls to its end over the last quarter of the budget (Hu et al.,
-"MiniCPM", 2024). Unlike a cosine this lets a run be lengthened or cut short when it is resumed.
+Lightning Fabric spreads the lanes over processes (devices, machines), each of which may read its
+lanes in several parts, one after the other (``accumulate``). Neither changes what is learnt: the
+loss is the mean over the events of all lanes. All randomness is looked up by seed and step, so a
+checkpoint needs no generator's state, and a run that goes on is the run that was not interrupted.
 """
 
+import hashlib
 import json
 import math
+import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch._inductor.config
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.deepspeed import DeepSpeedStrategy
+from lightning_fabric.strategies.fsdp import FSDPStrategy
 from numpy.typing import NDArray
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
+from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn import functional
 
 from lofid.errors import LofidError
+from lofid.files import replacing, sync_folder
+from lofid.learn import forerunners
+from lofid.learn.configs import DECAY_SHARE, Schedule, TrainSettings
+from lofid.learn.forerunners import Carried, ForerunnerConfig
 from lofid.learn.sequences import Corpus, Stream
 from lofid.rwkv.config import RwkvConfig
-from lofid.rwkv.reference import Rwkv6, TorchState, parameter_groups, zero_state
+from lofid.rwkv.reference import Rwkv6, parameter_groups, zero_state
 
-WARM_UP_STEPS = 20
-DECAY_SHARE = 0.25
 RESET_CHANCE = 0.04
-CHECKPOINT = "checkpoint.pt"
-LOSS_LOG = "loss.jsonl"
+FORMAT = 1
+"""Of a checkpoint, and of what a step computes from it. Raise it whenever either changes."""
+BEST = "best.safetensors"
+_CHECKPOINT = "checkpoint-"
+_PARTIAL = ".checkpoint.part"
+_STATE, _META = "state.ckpt", "meta.json"
+_KEPT = 2  # checkpoints: should one be damaged, the one before is there
+_IGNORED = -100  # a target that does not count
+
+Shape = RwkvConfig | ForerunnerConfig
+"""Of a network that can be trained."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """What a run is made of; a resumed run keeps everything but ``tokens``.
-
-    ``tokens`` is the budget (header and events), ``batch`` lanes of ``context`` tokens a step,
-    ``rate`` the plateau and ``final_rate`` the end of the learning rate.
-    """
-
-    seed: int = 1
-    tokens: int = 20_000_000
-    batch: int = 8
-    context: int = 256
-    rate: float = 1.2e-3
-    final_rate: float = 3e-5
-    dropout: float = 0.0
-    weight_decay: float = 0.001
-    clip: float = 1.0
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in the budget."""
-        return max(1, self.tokens // (self.batch * self.context))
-
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step."""
-        if step < WARM_UP_STEPS:
-            return self.rate * (step + 1) / WARM_UP_STEPS
-        left = (self.steps - step) / (self.steps * DECAY_SHARE)
-        if left >= 1:
-            return self.rate
-        return self.final_rate + (self.rate - self.final_rate) * max(left, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One line of the loss log: losses in nats an event token (and a note), on what was seen."""
-
-    step: int
-    tokens: int
-    train: float
-    held_out: float | None = None
-    held_out_per_note: float | None = None
-
-
-def lanes(stream: Stream, batch: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def lanes(stream: Stream, batch: int) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     """A stream as ``batch`` equal lanes [batch, length]; the odd tokens at the end are left out."""
     length = len(stream.tokens) // batch
     cut = length * batch
     return (
-        stream.tokens[:cut].astype(np.int64).reshape(batch, length),
+        stream.tokens[:cut].reshape(batch, length),
         stream.is_event[:cut].reshape(batch, length),
     )
 
 
+def build(shape: Shape, dropout: float) -> nn.Module:
+    """A freshly initialised network; random weights come from torch's generator."""
+    if isinstance(shape, RwkvConfig):
+        return Rwkv6(shape, dropout)
+    return forerunners.build(shape, dropout)
+
+
+def _groups(model: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
+    """Parameters for the optimiser; every group carries ``scale``, its rate relative to the rest.
+
+    Weight decay acts on matrices only, of RWKV as the official recipe has it.
+    """
+    if isinstance(model, Rwkv6):
+        return parameter_groups(model, settings.rate, settings.weight_decay)
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    return [
+        {"params": matrices, "weight_decay": settings.weight_decay, "scale": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "scale": 1.0},
+    ]
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a run stands.
+
+    ``step`` is done; ``stream`` is the number of the pass and ``chunk`` the next one of it. The
+    best held-out loss (nats a note) was met at ``best_step``; ``ends`` is where early stopping put
+    the end of the run.
+    """
+
+    step: int = 0
+    stream: int = 0
+    chunk: int = 0
+    best: float = math.inf
+    best_step: int = 0
+    ends: int | None = None
+
+
 class Trainer:
-    """One run in a folder: the model, its optimiser and its place in the stream."""
+    """One run in a folder: the model, its optimiser and its place in the stream.
+
+    ``fabric`` must be launched. Raises :class:`LofidError` where the run in ``out`` cannot go on
+    with these settings, or its checkpoint is damaged or of other code.
+    """
 
     def __init__(
         self,
-        config: RwkvConfig,
+        shape: Shape,
         corpus: Corpus,
         settings: TrainSettings,
         out: Path,
-        device: torch.device,
+        fabric: Fabric,
+        accumulate: int = 1,
         compiled: bool = False,
     ) -> None:
+        parts = fabric.world_size * accumulate
+        if settings.batch % parts:
+            raise LofidError(
+                f"{settings.batch} lanes cannot be shared out evenly into {parts} parts (processes "
+                f"times --accumulate); choose a --batch that is a multiple of {parts}."
+            )
+        if accumulate > 1 and isinstance(fabric.strategy, DeepSpeedStrategy):
+            raise LofidError("DeepSpeed trains without --accumulate; leave it out.")
+        self.shape, self.corpus, self.settings, self.out = shape, corpus, settings, out
+        self.fabric, self._accumulate = fabric, accumulate
         torch.manual_seed(settings.seed)
-        self.config, self.corpus, self.settings = config, corpus, settings
-        self.out, self.device = out, device
-        self.model = Rwkv6(config, settings.dropout).to(device)
+        self.model = build(shape, settings.dropout)
         # The compiled model draws the same random numbers as the plain one.
         torch._inductor.config.fallback_random = True
-        self._forward = torch.compile(self.model, dynamic=False) if compiled else self.model
-        self.optimiser = torch.optim.AdamW(
-            parameter_groups(self.model, settings.rate, settings.weight_decay),
-            betas=(0.9, 0.99),
-            eps=1e-8,
-            fused=True,
+        forward: Any = torch.compile(self.model, dynamic=False) if compiled else self.model
+        self._wrapped, self._optimiser = fabric.setup(
+            forward,
+            torch.optim.AdamW(_groups(self.model, settings), betas=(0.9, 0.99), fused=True),
         )
-        self.step = 0
-        self._pass = self._pass_step = 0
-        self._state = zero_state(config, settings.batch, device)
+        # Whoever holds all parameters measures without compiling again for another length.
+        sharded = isinstance(fabric.strategy, FSDPStrategy)
+        self._measured: nn.Module = self._wrapped if sharded else self.model
+        self._place = _Place()
+        self._state = self._empty_state()
+        self._stream_digest = ""
+        self._saved = -1  # the step of the last checkpoint
         out.mkdir(parents=True, exist_ok=True)
-        if (out / CHECKPOINT).exists():
-            self._resume()
+        self._resume()
 
-    def _resume(self) -> None:
-        path = self.out / CHECKPOINT
-        try:
-            saved = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise LofidError(
-                f"The checkpoint {path} cannot be read ({error}); move it away to start anew."
-            ) from error
-        kept = {**asdict(self.settings), "tokens": 0}
-        if saved["settings"] != kept or saved["config"] != asdict(self.config):
-            raise LofidError(
-                f"The run in {self.out} was started with other settings ({saved['settings']}); "
-                "repeat those, or name another --out."
-            )
-        self.model.load_state_dict(saved["model"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        torch.set_rng_state(saved["rng"].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(saved["device_rng"].cpu(), self.device)
-        self.step, self._pass, self._pass_step = saved["place"]
-        self._state = tuple(saved["state"])
+    @property
+    def step(self) -> int:
+        """Optimiser steps that are done."""
+        return self._place.step
+
+    @property
+    def last_step(self) -> int:
+        """Where the run ends: with its budget, or earlier where its patience ended."""
+        steps = self.settings.steps
+        return steps if self._place.ends is None else min(steps, self._place.ends)
+
+    # --- checkpoints ----------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on, as plain data."""
+        return {
+            "format": FORMAT,
+            "vocabulary": self.corpus.vocabulary.hash,
+            "shape": asdict(self.shape),
+            "course": self.settings.course,
+        }
 
     def save(self) -> None:
-        """Write the checkpoint: everything that the next step depends on."""
-        partial = self.out / f"{CHECKPOINT}.partial"
-        on_gpu = self.device.type == "cuda"
-        torch.save(
-            {
-                "device_rng": torch.cuda.get_rng_state(self.device) if on_gpu else None,
-                "settings": {**asdict(self.settings), "tokens": 0},
-                "config": asdict(self.config),
-                "model": self.model.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "rng": torch.get_rng_state(),
-                "place": [self.step, self._pass, self._pass_step],
-                "state": list(self._state),
-            },
-            partial,
+        """Write a checkpoint: everything that the next step depends on.
+
+        It is complete under its name or not there at all. Raises :class:`LofidError` where it
+        cannot be written; the checkpoints before stay.
+        """
+        if self._saved == self.step:
+            return
+        name = f"{_CHECKPOINT}{self.step:08d}"
+        content = {
+            "model": self._wrapped,
+            "optimiser": self._optimiser,
+            "carried": [self._gathered(part) for part in self._state],
+        }
+        partial = self.out / _PARTIAL
+        first = self.fabric.is_global_zero
+        try:
+            if first:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+            self.fabric.barrier()
+            self.fabric.save(partial / _STATE, content)
+            if first:
+                meta = {
+                    **self._identity(),
+                    "data": self._stream_digest,
+                    "place": asdict(self._place),
+                    "sha256": _digest(partial / _STATE),
+                }
+                (partial / _META).write_text(json.dumps(meta, indent=1))
+                shutil.rmtree(self.out / name, ignore_errors=True)
+                partial.rename(self.out / name)
+                sync_folder(self.out)
+                for old in self._checkpoints()[:-_KEPT]:
+                    shutil.rmtree(old, ignore_errors=True)
+        except (OSError, RuntimeError) as error:  # torch's writer turns the one into the other
+            if first:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise LofidError(
+                f"The checkpoint of step {self.step} could not be written to {self.out} ({error}); "
+                "make room there, and the same command goes on from the checkpoint before."
+            ) from error
+        self.fabric.barrier()
+        self._saved = self.step
+
+    def _checkpoints(self) -> list[Path]:
+        """The complete ones, the oldest first."""
+        return sorted(self.out.glob(f"{_CHECKPOINT}[0-9]*"))
+
+    def _resume(self) -> None:
+        found = self._checkpoints()
+        if not found:
+            if any(self.out.glob("checkpoint*.pt")):
+                raise LofidError(
+                    f"The run in {self.out} was written by an earlier lofid and cannot go on with "
+                    "this one; name another --out."
+                )
+            return
+        path = found[-1]
+        before = "go on from the one before" if found[:-1] else "start anew"
+        damaged = f"The checkpoint {path} is damaged ({{}}); delete that folder to {before}."
+        try:
+            meta = json.loads((path / _META).read_text())
+            same_files = meta["sha256"] == _digest(path / _STATE)
+            place = _Place(**meta["place"])
+            saved = {name: meta[name] for name in self._identity()}
+            data = str(meta["data"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LofidError(damaged.format(error)) from error
+        self._check_identity(saved)
+        if not same_files:
+            raise LofidError(damaged.format("its content is not what was written"))
+        content: dict[str, Any] = {
+            "model": self._wrapped,
+            "optimiser": self._optimiser,
+            "carried": None,
+        }
+        try:
+            self.fabric.load(path / _STATE, content, weights_only=True)
+        except Exception as error:
+            raise LofidError(
+                f"The checkpoint {path} was written by other code ({error}); go on with the lofid "
+                "that wrote it, or name another --out."
+            ) from error
+        self._place, self._saved = place, place.step
+        self._state = tuple(self._own(part).to(self.fabric.device) for part in content["carried"])
+        self._lanes()
+        if data != self._stream_digest:
+            raise LofidError(
+                f"The data are not those that the run in {self.out} was trained on; give it the "
+                "same --data, or name another --out."
+            )
+
+    def _check_identity(self, saved: dict[str, Any]) -> None:
+        # Both by way of JSON, as enumerations and tuples come back as text and lists.
+        asked = json.loads(json.dumps(self._identity()))
+        if saved["format"] != asked["format"]:
+            raise LofidError(
+                f"The run in {self.out} was written by a lofid whose checkpoints have format "
+                f"{saved['format']}, not {asked['format']}; go on with that lofid, or name another "
+                "--out."
+            )
+        if saved == asked:
+            return
+        ours = {**asked["shape"], **asked["course"], "vocabulary": asked["vocabulary"]}
+        theirs = {**saved["shape"], **saved["course"], "vocabulary": saved["vocabulary"]}
+        other = ", ".join(
+            f"{name} {theirs.get(name)}"
+            for name in sorted(ours.keys() | theirs.keys())
+            if ours.get(name) != theirs.get(name)
         )
-        partial.replace(self.out / CHECKPOINT)
+        raise LofidError(
+            f"The run in {self.out} was started with other settings ({other}); repeat those, or "
+            "name another --out."
+        )
 
-    def log(self, progress: Progress) -> None:
-        """Append a line to the loss log."""
-        with (self.out / LOSS_LOG).open("a") as log:
-            log.write(json.dumps(asdict(progress)) + "\n")
+    # --- lanes ----------------------------------------------------------------------------------
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Endless inputs, targets and event weights [batch, context], from the saved place on."""
-        context = self.settings.context
+    @property
+    def _own_lanes(self) -> slice:
+        """Those of all lanes that this process reads."""
+        count = self.settings.batch // self.fabric.world_size
+        return slice(self.fabric.global_rank * count, (self.fabric.global_rank + 1) * count)
+
+    def _own(self, part: Tensor) -> Tensor:
+        return part[:, self._own_lanes]
+
+    def _gathered(self, part: Tensor) -> Tensor:
+        """A part of the state over all lanes, from every process' own."""
+        if self.fabric.world_size == 1:
+            return part
+        every = self.fabric.all_gather(part.contiguous())
+        assert isinstance(every, Tensor)
+        return torch.cat(list(every), 1).cpu()
+
+    def _empty_state(self) -> Carried:
+        own, device = self._own_lanes, self.fabric.device
+        count = own.stop - own.start
+        if isinstance(self.shape, RwkvConfig):
+            return zero_state(self.shape, count, device)
+        network = self.model
+        assert isinstance(network, forerunners.Recurrent | forerunners.Gpt)
+        return network.empty_state(count, device)
+
+    def _lanes(self) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+        """All lanes of the present pass."""
+        stream = self.corpus.stream(self._place.stream)
+        self._stream_digest = hashlib.sha256(stream.tokens.tobytes()).hexdigest()
+        tokens, events = lanes(stream, self.settings.batch)
+        if tokens.shape[1] <= self.settings.context:
+            raise LofidError(
+                f"A pass over the data has {len(stream.tokens)} tokens, too few for "
+                f"{self.settings.batch} lanes of {self.settings.context}; lower --batch or "
+                "--context."
+            )
+        return tokens, events
+
+    def _batches(self) -> Iterator[tuple[NDArray[np.int16], NDArray[np.bool_]]]:
+        """Endless tokens [batch, context + 1] and event weights [batch, context]."""
+        context, place = self.settings.context, self._place
         while True:
-            tokens, events = lanes(self.corpus.stream(self._pass), self.settings.batch)
-            while (self._pass_step + 1) * context < tokens.shape[1]:
-                begin = self._pass_step * context
-                self._pass_step += 1
-                piece = torch.from_numpy(tokens[:, begin : begin + context + 1]).to(self.device)
-                weight = torch.from_numpy(events[:, begin + 1 : begin + context + 1])
-                yield piece[:, :-1], piece[:, 1:], weight.to(self.device)
-            self._pass, self._pass_step = self._pass + 1, 0
+            tokens, events = self._lanes()
+            while (place.chunk + 1) * context < tokens.shape[1]:
+                begin = place.chunk * context
+                place.chunk += 1
+                yield (
+                    tokens[:, begin : begin + context + 1],
+                    events[:, begin + 1 : begin + context + 1],
+                )
+            place.stream, place.chunk = place.stream + 1, 0
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16)
+    def _on_device(
+        self, tokens: NDArray[np.int16], events: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor]:
+        """This process' inputs and targets [lanes, T]; what does not count is ``_IGNORED``."""
+        own = self._own_lanes
+        ids = torch.from_numpy(tokens[own].astype(np.int64))
+        targets = ids[:, 1:].masked_fill(torch.from_numpy(~events[own]), _IGNORED)
+        device = self.fabric.device
+        return ids[:, :-1].to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
-    def _restart_lanes(self, state: TorchState) -> TorchState:
-        """The state without gradient history, and empty for a few lanes at random."""
-        kept = (torch.rand(self.settings.batch) >= RESET_CHANCE).float().to(self.device)
-        att, ffn, wkv = (part.detach() for part in state)
-        lane = kept.view(1, -1, 1)
-        return att * lane, ffn * lane, wkv * lane.unsqueeze(-1).unsqueeze(-1)
+    # --- training -------------------------------------------------------------------------------
 
     def steps(self) -> Iterator[float]:
-        """Train to the end of the budget; yields each step's loss (nats an event token)."""
-        self.model.train()
-        for inputs, targets, weight in self._batches():
-            if self.step >= self.settings.steps:
+        """Train to the end of the run; yields each step's loss (nats an event token).
+
+        Raises :class:`LofidError` where the loss is no number any more or memory ran out.
+        """
+        self._wrapped.train()
+        for tokens, events in self._batches():
+            if self.step >= self.last_step:
                 return
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.settings.rate_at(self.step) * group["scale"]
-            self._state = self._restart_lanes(self._state)
-            with self._autocast():
-                logits, self._state = self._forward(inputs, self._state)
-            loss = functional.cross_entropy(
-                logits.float()[weight], targets[weight], reduction="mean"
-            )
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it so
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-            self.optimiser.step()
-            self.step += 1
-            value = float(loss.detach())
-            if not math.isfinite(value):
+            try:
+                loss = self._train_step(tokens, events)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
                 raise LofidError(
-                    f"The loss became {value} at step {self.step}; resume with a lower rate."
+                    f"Memory ran out at step {self.step + 1}, with {self.settings.batch} lanes of "
+                    f"{self.settings.context} tokens; --accumulate {2 * self._accumulate} does the "
+                    "same in smaller parts, a lower --batch or --context is another run."
+                ) from error
+            self._place.step += 1
+            if not math.isfinite(loss):
+                raise LofidError(
+                    f"The loss became {loss} at step {self.step}; start anew with a lower rate or "
+                    "another seed."
                 )
-            yield value
+            yield loss
+
+    def _train_step(self, tokens: NDArray[np.int16], events: NDArray[np.bool_]) -> float:
+        """One step of the optimiser; the loss over all lanes."""
+        settings, fabric, parts = self.settings, self.fabric, self._accumulate
+        rng = np.random.default_rng((settings.seed, self.step))
+        fresh = rng.random(settings.batch) < RESET_CHANCE
+        draws = rng.integers(2**62, size=(parts, fabric.world_size))
+        for group in self._optimiser.optimizer.param_groups:
+            group["lr"] = settings.rate_at(self.step, self.last_step) * group["scale"]
+        inputs, targets = self._on_device(tokens, events)
+        begun = _restarted(self._state, torch.from_numpy(fresh[self._own_lanes]))
+        scale = fabric.world_size / max(int(events.sum()), 1)
+        total = torch.zeros((), device=fabric.device)
+        after: list[Carried] = []
+        each = len(inputs) // parts
+        for part in range(parts):
+            rows = slice(part * each, (part + 1) * each)
+            torch.manual_seed(int(draws[part, fabric.global_rank]))
+            with fabric.no_backward_sync(self._wrapped, enabled=part + 1 < parts):
+                with self._autocast():
+                    logits, state = self._wrapped(
+                        inputs[rows], tuple(piece[:, rows] for piece in begun)
+                    )
+                loss = _summed_loss(logits, targets[rows]) * scale
+                fabric.backward(loss)
+            total += loss.detach()
+            after.append(tuple(piece.detach() for piece in state))
+        self._state = tuple(torch.cat(pieces, 1) for pieces in zip(*after, strict=True))
+        if not isinstance(fabric.strategy, DeepSpeedStrategy):  # which clips by itself
+            fabric.clip_gradients(
+                self._wrapped, self._optimiser, max_norm=settings.clip, error_if_nonfinite=False
+            )
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        return float(self._mean(total))
+
+    def _mean(self, value: Tensor) -> Tensor:
+        """Over all processes."""
+        mean = self.fabric.all_reduce(value, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
+
+    def any_wants(self, wish: bool) -> bool:
+        """Whether this process or any other has the wish; every process must ask."""
+        if self.fabric.world_size == 1:
+            return wish
+        return float(self._mean(torch.tensor(float(wish), device=self.fabric.device))) > 0
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.fabric.device.type, torch.bfloat16)
+
+    # --- measuring ------------------------------------------------------------------------------
 
     @torch.no_grad()
     def held_out(self) -> tuple[float, float]:
         """Held-out loss in nats an event token and nats a note; the state is carried throughout."""
-        self.model.eval()
+        self._measured.eval()
         stream = self.corpus.held_out
         tokens, events = lanes(stream, self.settings.batch)
-        state = zero_state(self.config, self.settings.batch, self.device)
-        total, count = 0.0, 0
+        state = self._empty_state()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         context = self.settings.context
         for begin in range(0, tokens.shape[1] - 1, context):
-            piece = torch.from_numpy(tokens[:, begin : begin + context + 1]).to(self.device)
-            weight = torch.from_numpy(events[:, begin + 1 : begin + context + 1]).to(self.device)
+            inputs, targets = self._on_device(
+                tokens[:, begin : begin + context + 1], events[:, begin + 1 : begin + context + 1]
+            )
             with self._autocast():
-                logits, state = self.model(piece[:, :-1], state)
-            chosen = logits.float()[weight]
-            total += float(functional.cross_entropy(chosen, piece[:, 1:][weight], reduction="sum"))
-            count += int(weight.sum())
-        self.model.train()
-        per_token = total / count
+                logits, state = self._measured(inputs, state)
+            sums[0] += _summed_loss(logits, targets)
+            sums[1] += (targets != _IGNORED).sum()
+        self._measured.train()
+        total, count = self._mean(sums).tolist()
+        per_token = total / max(count, 1e-9)
         return per_token, per_token * float(stream.is_event.sum()) / stream.notes
 
-    def weights(self) -> dict[str, Tensor]:
-        """The trained tensors under official names, float32 on the CPU."""
-        return {name: tensor.float().cpu() for name, tensor in self.model.state_dict().items()}
+    def judge(self, per_note: float) -> None:
+        """Take note of a held-out loss: keep the best weights, and end early without a better one.
+
+        A plateau's rate begins to fall where patience ends, so that a quarter of what is then the
+        whole run is left.
+        """
+        place, settings = self._place, self.settings
+        if per_note < place.best:
+            place.best, place.best_step = per_note, self.step
+            self._keep_best()
+            return
+        waited = self.step - place.best_step
+        if settings.patience and waited >= settings.patience * settings.check_steps:
+            plateau = settings.schedule is Schedule.PLATEAU
+            end = math.ceil(self.step / (1 - DECAY_SHARE)) if plateau else self.step
+            place.ends = place.ends or end
+
+    def _keep_best(self) -> None:
+        weights = self.present_weights()
+        if self.fabric.is_global_zero:
+            with replacing(self.out / BEST) as temporary:
+                temporary.write_bytes(serialized(weights))
+
+    def present_weights(self) -> dict[str, Tensor]:
+        """The tensors as they are now, float32 on the CPU; every process must ask."""
+        sharded = isinstance(self.fabric.strategy, FSDPStrategy)
+        with (
+            FullyShardedDataParallel.summon_full_params(self._wrapped) if sharded else nullcontext()
+        ):
+            return {
+                name.replace("_fsdp_wrapped_module.", ""): tensor.to(
+                    "cpu", torch.float32, copy=True
+                )
+                for name, tensor in self.model.state_dict().items()
+            }
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """The step with the best held-out loss so far, and that loss in nats a note."""
+        return self._place.best_step, self._place.best
+
+    def best_weights(self) -> dict[str, Tensor]:
+        """The tensors of the best held-out loss, float32 on the CPU.
+
+        Raises :class:`LofidError` where their file is gone or damaged.
+        """
+        path = self.out / BEST
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise LofidError(
+                f"The best weights {path} cannot be read ({error}); delete the newest checkpoint "
+                f"in {self.out} and give the same command to train its last part again."
+            ) from error
+
+
+def _restarted(state: Carried, fresh: Tensor) -> Carried:
+    """The state, emptied for the lanes that are ``fresh``."""
+    return tuple(part * (~fresh).to(part).view(1, -1, *[1] * (part.ndim - 2)) for part in state)
+
+
+def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=_IGNORED
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "can't allocate memory" in str(error)  # torch on a CPU
+        or "Cannot allocate memory" in str(error)
+    )
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder (as some strategies write)."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()

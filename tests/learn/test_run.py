@@ -1,70 +1,121 @@
 """A run from archives to a model file that the engine can play."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import mido
 import pytest
+import soundfile
 import torch
+from lightning_fabric import Fabric
 
 from lofid.errors import LofidError
 from lofid.learn import run
-from lofid.learn.run import PlayerName
-from lofid.learn.train import LOSS_LOG, TrainSettings
-from lofid.rwkv import config as shapes
+from lofid.learn.configs import CONFIGS, PlayerName, TokenForm, TrainConfig, TrainSettings, named
+from lofid.learn.journal import LOSS_LOG, TENSORBOARD
+from lofid.learn.sequences import Corpus
+from lofid.learn.train import Trainer
 from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.state import State
 from lofid.rwkv.weights import load_model
 from lofid.tokens import drums
 
-SETTINGS = TrainSettings(tokens=1024, batch=4, context=32)
+SETTINGS = TrainSettings(tokens=1024, batch=4, context=32, check_steps=4)
+TINY: TrainConfig = replace(CONFIGS["pocket"], layers=1, width=64)
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(shapes.SIZES, "tiny", (1, 64))
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
-def test_a_run_ends_in_a_model_that_plays(data: Path, tmp_path: Path) -> None:
-    corpus = run.open_corpus(PlayerName.DRUMS, data, 1)
-    trainer = run.open_trainer(PlayerName.DRUMS, "tiny", corpus, SETTINGS, tmp_path, CPU)
+@pytest.fixture(scope="module")
+def corpus(data: Path) -> Corpus:
+    return run.open_corpus(PlayerName.DRUMS, data, SETTINGS)
+
+
+def opened(corpus: Corpus, out: Path, settings: TrainSettings = SETTINGS) -> Trainer:
+    fabric = run.open_fabric(settings, CPU)
+    return run.open_trainer(TINY, corpus, settings, out, fabric)
+
+
+def test_a_run_ends_in_a_model_that_plays(corpus: Corpus, tmp_path: Path) -> None:
+    trainer = opened(corpus, tmp_path)
     *_, last = run.run(trainer, None)
     assert last.step == SETTINGS.steps
-    assert last.held_out is not None
     logged = [json.loads(line) for line in (tmp_path / LOSS_LOG).read_text().splitlines()]
+    assert [line["step"] for line in logged] == list(range(1, SETTINGS.steps + 1))
     assert logged[-1]["held_out"] == last.held_out
+    assert any((tmp_path / TENSORBOARD).iterdir())
+    result = run.report(trainer, run.baselines(corpus))
+    assert result.model == min(line.get("held_out_per_note", 99) for line in logged)
+    assert result.baselines.four_gram < result.baselines.unigram
     path = tmp_path / "tiny-drums.safetensors"
-    report = run.export(trainer, last, run.baselines(corpus), path)
-    assert report.baselines.four_gram < report.baselines.unigram
+    run.export(trainer, result, path)
     model = load_model(path, drums.VOCABULARY.hash)
-    assert model.card.metrics["held_out_loss_per_note"] == pytest.approx(report.model)
+    assert model.card.metrics["held_out_loss_per_note"] == pytest.approx(result.model)
     assert {source.name for source in model.card.data} == {"drums_gmd", "drums_stickflow"}
     engine = CpuEngine(model.card.config, model.tensors, "fp32")
     tokens = [1, 20, 30]
     logits = engine.forward(tokens, State.zero(model.card.config))
+    trainer.model.load_state_dict(trainer.best_weights())
     with torch.no_grad():
         expected = trainer.model.eval()(torch.tensor([tokens]))[0][0, -1]
     assert torch.allclose(torch.from_numpy(logits.copy()), expected, atol=5e-3)  # stored as fp16
 
 
-def test_minutes_cut_a_run_that_goes_on_later(data: Path, tmp_path: Path) -> None:
-    corpus = run.open_corpus(PlayerName.DRUMS, data, 1)
-    first = run.open_trainer(PlayerName.DRUMS, "tiny", corpus, SETTINGS, tmp_path, CPU)
-    assert len(list(run.run(first, 0.0))) == 1
-    second = run.open_trainer(PlayerName.DRUMS, "tiny", corpus, SETTINGS, tmp_path, CPU)
+def test_samples_are_played_on_the_way(corpus: Corpus, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, tokens=2 * SETTINGS.tokens_per_step)
+    list(run.run(opened(corpus, tmp_path, settings), None, sample_steps=2))
+    folder = tmp_path / run.SAMPLES
+    assert mido.MidiFile(folder / "step-00000002.mid").length > 5
+    assert soundfile.info(folder / "step-00000002.ogg").duration > 5
+
+
+def test_minutes_and_wishes_cut_a_run_that_goes_on_later(corpus: Corpus, tmp_path: Path) -> None:
+    assert len(list(run.run(opened(corpus, tmp_path), 0.0))) == 1
+    second = opened(corpus, tmp_path)
     assert second.step == 1
-    longer = replace(SETTINGS, tokens=2 * SETTINGS.tokens)
-    third = run.open_trainer(PlayerName.DRUMS, "tiny", corpus, longer, tmp_path, CPU)
-    assert third.settings.steps == 2 * SETTINGS.steps
+    assert len(list(run.run(second, None, lambda: second.step == 3))) == 2
+    third = opened(corpus, tmp_path, replace(SETTINGS, tokens=2 * SETTINGS.tokens))
+    assert (third.step, third.last_step) == (3, 2 * SETTINGS.steps)
+    closed = run.run(third, None)
+    next(closed)
+    closed.close()
+    assert opened(corpus, tmp_path).step == 4
 
 
-def test_what_is_wrong_is_said(data: Path, tmp_path: Path) -> None:
-    corpus = run.open_corpus(PlayerName.DRUMS, data, 1)
-    with pytest.raises(LofidError, match="size 'huge' is not known; choose one of pocket"):
-        run.open_trainer(PlayerName.DRUMS, "huge", corpus, SETTINGS, tmp_path, CPU)
+def test_data_are_kept_for_each_way_of_drawing_them(data: Path, corpus: Corpus) -> None:
+    ways = [
+        run.recipe(PlayerName.DRUMS, data, SETTINGS),
+        run.recipe(PlayerName.DRUMS, data, replace(SETTINGS, seed=2)),
+        run.recipe(PlayerName.DRUMS, data, replace(SETTINGS, balance=0.5)),
+        run.recipe(PlayerName.DRUMS, data, SETTINGS, TokenForm.THESIS),
+    ]
+    assert len({way.name for way in ways}) == len(ways)
+    again = run.open_corpus(PlayerName.DRUMS, data, SETTINGS)
+    assert again.stream(0).tokens.tobytes() == corpus.stream(0).tokens.tobytes()
+
+
+def test_what_is_wrong_is_said(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(LofidError, match="'huge' is not known; choose one of pocket, studio"):
+        named("huge")
     (tmp_path / "file").touch()
     with pytest.raises(LofidError, match="cannot be written"):
-        run.open_trainer(PlayerName.DRUMS, "tiny", corpus, SETTINGS, tmp_path / "file/x", CPU)
+        opened(corpus, tmp_path / "file/x")
     with pytest.raises(LofidError, match="device 'tpu' is not known"):
         run.choose_device("tpu")
+    with pytest.raises(LofidError, match="'zip' is not known; choose ddp, fsdp or"):
+        run.open_fabric(SETTINGS, CPU, devices=2, strategy="zip")
+    with pytest.raises(LofidError, match="'fsdp' needs GPUs"):
+        run.open_fabric(SETTINGS, CPU, devices=2, strategy="fsdp")
+    with pytest.raises(LofidError, match="balance 2 is not between 0 and 1"):
+        replace(SETTINGS, balance=2)
+    with pytest.raises(LofidError, match="at least 1"):
+        replace(SETTINGS, context=0)
+    assert isinstance(run.open_fabric(SETTINGS, CPU), Fabric)

@@ -1,0 +1,71 @@
+"""Token streams: drawn from the seed, whole bars, styles in balance where asked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lofid.learn.configs import PlayerName
+from lofid.learn.sequences import Corpus, Stream, drums_corpus, keys_corpus
+from lofid.learn.thesis import held_out, thesis_corpus
+from lofid.tokens import drums, keys, thesis
+
+
+@pytest.mark.parametrize("make", [keys_corpus, drums_corpus])
+def test_streams_are_drawn_from_the_seed(data: Path, make: Callable[..., Corpus]) -> None:
+    corpus, again = make(data, seed=3), make(data, seed=3)
+    assert np.array_equal(corpus.stream(0).tokens, again.stream(0).tokens)
+    assert not np.array_equal(corpus.stream(0).tokens[:500], corpus.stream(1).tokens[:500])
+    assert np.array_equal(corpus.held_out.tokens, again.held_out.tokens)
+
+
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_streams_are_whole_bars(data: Path, balance: float) -> None:
+    for codec, stream in (
+        (keys, keys_corpus(data, 1, balance).stream(0)),
+        (drums, drums_corpus(data, 1, balance).stream(0)),
+    ):
+        ends = np.flatnonzero(stream.tokens == codec.GRAMMAR.end)
+        assert stream.is_event[ends].all()
+        for first, last in zip([-1, *ends], ends, strict=False):
+            bar = slice(first + 1, last + 1)
+            events = stream.tokens[bar][stream.is_event[bar]]
+            codec.decode_notes([int(token) for token in events])
+
+
+def test_balance_oversamples_rare_styles_in_training_only(data: Path) -> None:
+    def share(stream: Stream, style: str) -> float:
+        """Of the bars whose style is told."""
+        found = [
+            int((stream.tokens == keys.VOCABULARY.tokens.index(f"style:{name}")).sum())
+            for name in keys.STYLE.choices
+        ]
+        return found[keys.STYLE.choices.index(style)] / sum(found)
+
+    plain, half, even = (keys_corpus(data, 1, balance) for balance in (0.0, 0.5, 1.0))
+    # Of 38 songs of 8 bars, 20 sheets of 2 and 20 loops of 16 or 32.
+    shares = [
+        np.mean([share(corpus.stream(number), "jazz") for number in range(6)])
+        for corpus in (plain, half, even)
+    ]
+    assert shares[0] < 0.1 < shares[1] < shares[2]
+    assert shares[2] == pytest.approx(1 / 3, abs=0.07)
+    assert np.array_equal(plain.held_out.tokens, even.held_out.tokens)
+
+
+def test_the_thesis_data_are_whole_pieces_a_tenth_held_out(data: Path) -> None:
+    share = np.mean([held_out(f"piece {number}") for number in range(10_000)])
+    assert share == pytest.approx(0.1, abs=0.01)
+    corpus = thesis_corpus(PlayerName.DRUMS, data, 1)
+    first, second = corpus.stream(0).tokens, corpus.stream(1).tokens
+    assert not np.array_equal(first, second)
+    assert np.array_equal(np.sort(first), np.sort(second))
+    assert corpus.vocabulary is thesis.VOCABULARY
+    begins = np.flatnonzero(first == thesis.START)
+    notes = 0
+    for begin, end in zip(begins, [*begins[1:], len(first)], strict=True):
+        assert first[end - 1] == thesis.END
+        notes += len(thesis.decode(int(token) for token in first[begin:end]))
+    assert notes == pytest.approx(corpus.stream(0).notes, rel=0.02)  # hits on one step are one
+    assert not corpus.stream(0).is_event[begins].any()
