@@ -44,7 +44,8 @@ WINDOW: Final = 8
 """Bars that one gradient reaches over, and after which a tuned state is added again: a long pass of
 a loop. Shorter ones, of four bars, remind more often, which does no harm."""
 
-_ROUND_TOKENS = 12_000  # learned from between two held-out losses
+_ROUND_TOKENS = 12_000  # most to learn from between two held-out losses
+_ROUND_PASSES = 2  # most passes over the pieces between them
 _MOST_HELD_OUT = 12_000  # tokens: enough to tell better from worse
 _ACCUMULATED = 4  # windows a step
 _EXPECTED_EVENTS = 300  # a window's, so that a long one weighs more
@@ -254,6 +255,8 @@ class Tuner:
         self.model.load_state_dict(
             {name: torch.from_numpy(tensor) for name, tensor in model.tensors.items()}
         )
+        whole = sum(len(piece.whole.tokens) for piece in pieces.training)
+        self._round = min(_ROUND_TOKENS, _ROUND_PASSES * whole)
         self._held_out = _limited([piece.whole for piece in pieces.held_out])
         self._learner: Learner
         match method:
@@ -283,7 +286,7 @@ class Tuner:
         recent: list[float] = []
         while not self.is_finished:
             begun = self._tokens
-            while self._tokens - begun < _ROUND_TOKENS:
+            while self._tokens - begun < self._round:
                 recent.append(self._learn(self._next()))
                 train = sum(recent[-50:]) / len(recent[-50:])
                 yield Progress(self._tokens, train, self.best, self.before, False)
@@ -359,17 +362,19 @@ class Tuner:
         return sum(total for total, _ in bars) / max(sum(count for _, count in bars), 1)
 
     @torch.no_grad()
-    def by_bar(self) -> list[tuple[float, int]]:
+    def by_bar(self, reminding: bool = True) -> list[tuple[float, int]]:
         """The held-out pieces' losses by bar: their sum, and the number of events.
 
-        The first entry is of all first bars, the next of all second ones, and so on.
+        The first entry is of all first bars, the next of all second ones, and so on. Without
+        ``reminding`` a learned state acts at the beginning alone.
         """
         sums: list[tuple[float, int]] = []
         for stream in self._held_out:
-            state: TorchState | None = None
+            state = self._learner.begin()
             bar = 0
             for window in _windows(stream):
-                state = self._learner.begin() if state is None else self._learner.remind(state)
+                if bar and reminding:
+                    state = self._learner.remind(state)
                 losses, state = _losses(self.model, window, state)
                 events = [int(window.is_event[a:b].sum()) for a, b in pairwise(bar_lines(window))]
                 for part in torch.split(losses, events):
@@ -495,6 +500,7 @@ def keys_pieces(pieces: Sequence[KeysPiece]) -> list[Piece]:
     return [
         Piece(one.group, partial(_drawn, keys_stream, one), keys_stream(one, _plain(), True))
         for one in pieces
+        if one.bars
     ]
 
 
@@ -503,6 +509,7 @@ def drums_pieces(pieces: Sequence[DrumsPiece]) -> list[Piece]:
     return [
         Piece(one.group, partial(_drawn, drums_stream, one), drums_stream(one, _plain(), True))
         for one in pieces
+        if one.bars
     ]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from lofid.errors import LofidError
 from lofid.rwkv.config import RwkvConfig, sized
@@ -17,6 +17,7 @@ from lofid.rwkv.weights import (
     Model,
     ModelCard,
     load_model,
+    save_folder,
     save_model,
     tensor_shapes,
 )
@@ -185,3 +186,59 @@ def test_an_unwritable_place_is_named_and_left_clean(tmp_path: Path) -> None:
     with pytest.raises(LofidError, match="could not be written"):
         save_model(tmp_path / "missing" / "model.safetensors", random_model())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_model_lies_in_shards_and_comes_back_the_same(tmp_path: Path) -> None:
+    model = random_model()
+    save_folder(tmp_path / "one", model)
+    save_folder(tmp_path / "many", model, most=260_000)
+    shards = sorted((tmp_path / "many").glob("*.safetensors"))
+    assert len(shards) > 2
+    assert max(shard.stat().st_size for shard in shards) <= 260_000
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["model.safetensors"]
+    one, many = load_model(tmp_path / "one"), load_model(tmp_path / "many", CARD.vocabulary_hash)
+    assert one.card == many.card == CARD
+    for name, tensor in one.tensors.items():
+        np.testing.assert_array_equal(many.tensors[name], tensor)
+    index = json.loads((tmp_path / "many" / "model.safetensors.index.json").read_text())
+    assert index["weight_map"].keys() == one.tensors.keys()
+    assert index["metadata"]["total_size"] == sum(
+        array.nbytes for shard in shards for array in load_file(shard).values()
+    )
+
+
+def test_a_folder_written_over_holds_the_new_model_alone(tmp_path: Path) -> None:
+    save_folder(tmp_path, random_model(), most=260_000)
+    save_folder(tmp_path, random_model(seed=1))
+    np.testing.assert_array_equal(
+        load_model(tmp_path).tensors["ln_out.bias"], random_model(seed=1).tensors["ln_out.bias"]
+    )
+
+
+def test_shards_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        save_folder(tmp_path / name, random_model(seed), most=260_000)
+    shard = next((tmp_path / "a").glob("model-00002*"))
+    theirs = (tmp_path / "b" / shard.name).read_bytes()
+    shard.write_bytes(theirs)
+    with pytest.raises(LofidError, match="not the one that its index names"):
+        load_model(tmp_path / "a")
+    shard.unlink()
+    with pytest.raises(LofidError, match="could not be read"):
+        load_model(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"metadata": {"sha256": {}}, "weight_map": {"x": "y"}}',
+        '{"metadata": {"sha256": {"../x": "0"}}, "weight_map": {"x": "../x"}}',
+    ],
+)
+def test_a_bad_index_is_one_clear_sentence(tmp_path: Path, index: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(LofidError, match="damaged or none of a lofid model"):
+        load_model(tmp_path)
