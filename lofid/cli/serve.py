@@ -73,6 +73,7 @@ def serve(
     lofid ctl set music.tempo 72      (from another terminal)
     """
     from lofid.compose.preset import load_preset
+    from lofid.compose.voices import load_voices
     from lofid.service.answers import Answers
     from lofid.service.desk import Beginning, Desk
     from lofid.service.memory import keep_tidy
@@ -89,6 +90,8 @@ def serve(
         outputs=tuple(map(output_from_here, output or ["device"])),
     )
     models = {"keys": keys_model, "drums": drums_model}
+    if style is not None or any(models.values()):
+        load_voices(models, style)  # whether it can: said here, before anything is started
     desk = Desk(
         places,
         beginning,

@@ -10,42 +10,22 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 
 from lofid.compose.player import Player, drums_player, keys_player
 from lofid.compose.station import SessionState, Station, Step
 from lofid.compose.voices import Voices
 from lofid.music.parameters import Settings
-from lofid.rwkv.choice import EngineName, choose, open_engine
+from lofid.rwkv.choice import (
+    REST,
+    EngineName,
+    Role,
+    Running,
+    choose,
+    open_engine,
+    rest_after,
+)
 
 _LOG = logging.getLogger(__name__)
-
-REST = 60.0
-"""Seconds after which a GPU that failed is tried again; doubled each time that it fails."""
-
-LONGEST_REST = 3600.0
-
-
-class Role(StrEnum):
-    """What the engine that writes is among those that may."""
-
-    ONLY = "only"
-    FASTER = "faster"
-    STAND_IN = "stand-in"
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What writes the bars: the engine's name, why it is that one, and its role."""
-
-    engine: str
-    reason: str
-    role: Role
-
-
-def rest_after(failures: int, first: float = REST) -> float:
-    """Seconds after which an engine that has failed so many times in a row is tried again."""
-    return min(LONGEST_REST, math.ldexp(first, min(failures, 64) - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,12 @@ _COPIES = 2
 _BESIDES = 256 * 2**20
 """Bytes for the states, the compiled kernels and the graphs."""
 
+REST = 60.0
+"""Seconds after which a GPU that failed is tried again; doubled each time that it fails."""
+
+LONGEST_REST = 3600.0
+"""Seconds that the doubling ends at."""
+
 
 class EngineName(StrEnum):
     """What may be asked for. ``auto`` is the Triton engine where it runs, else the CPU engine."""
@@ -82,6 +88,28 @@ class Gpu:
                 f"({self.free / 2**30:.1f} GiB; {needed / 2**30:.1f} GiB is needed)"
             )
         return None
+
+
+class Role(StrEnum):
+    """What the engine that writes is among those that may."""
+
+    ONLY = "only"
+    FASTER = "faster"
+    STAND_IN = "stand-in"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What writes the bars: the engine's name, why it is that one, and its role."""
+
+    engine: str
+    reason: str
+    role: Role
+
+
+def rest_after(failures: int, first: float = REST) -> float:
+    """Seconds after which an engine that has failed so many times in a row is tried again."""
+    return min(LONGEST_REST, math.ldexp(first, min(failures, 64) - 1))
 
 
 def choose(asked: EngineName, configs: Sequence[RwkvConfig]) -> Choice:

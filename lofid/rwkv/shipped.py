@@ -3,7 +3,8 @@
 from importlib import resources
 from pathlib import Path
 
-from lofid.rwkv.cpu import CpuEngine
+from lofid.rwkv.choice import EngineName, open_engine
+from lofid.rwkv.engine import Engine
 from lofid.rwkv.weights import Model, load_model
 
 
@@ -17,7 +18,6 @@ def shipped_model(name: str, vocabulary_hash: str, instead: Path | None = None) 
         return load_model(instead or path, vocabulary_hash)
 
 
-def shipped_engine(name: str, vocabulary_hash: str, instead: Path | None = None) -> CpuEngine:
+def shipped_engine(name: str, vocabulary_hash: str, instead: Path | None = None) -> Engine:
     """The CPU engine on :func:`shipped_model`; raises as that does."""
-    model = shipped_model(name, vocabulary_hash, instead)
-    return CpuEngine(model.card.config, model.tensors)
+    return open_engine(EngineName.CPU, shipped_model(name, vocabulary_hash, instead))

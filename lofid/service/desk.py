@@ -26,7 +26,6 @@ import zmq
 
 from lofid import __version__
 from lofid.compose.preset import Preset, load_preset
-from lofid.compose.relay import Role, Running
 from lofid.compose.session import Moment, interned
 from lofid.compose.station import SessionState
 from lofid.compose.steering import another_turn, next_song
@@ -34,7 +33,7 @@ from lofid.errors import LofidError
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import PARAMETERS, Control, Settings, find_parameter
 from lofid.outputs import free_spec
-from lofid.rwkv.choice import EngineName
+from lofid.rwkv.choice import EngineName, Role, Running
 from lofid.service import links
 from lofid.service.branching import Fork
 from lofid.service.children import Child

@@ -21,11 +21,11 @@ from typing import Any, Self
 
 import zmq
 
-from lofid.compose.relay import Running
 from lofid.compose.station import SessionState
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
+from lofid.rwkv.choice import Running
 
 MOST_WAITING = 10_000
 """Messages that may wait for a process before sending to it fails: it hangs."""

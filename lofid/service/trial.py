@@ -7,7 +7,7 @@ the desk lets it take over between two bars.
 
 import math
 
-from lofid.compose.relay import Role, rest_after
+from lofid.rwkv.choice import Role, rest_after
 from lofid.service.children import Child
 from lofid.service.links import WriterReady
 

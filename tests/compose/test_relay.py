@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lofid.compose.player import ModelFailure, Player
-from lofid.compose.relay import Faster, Relay, Role
+from lofid.compose.relay import Faster, Relay
 from lofid.compose.station import Station
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
+from lofid.rwkv.choice import Role
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.state import State
