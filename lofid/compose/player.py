@@ -6,7 +6,7 @@ are written in lockstep, so that the model's weights are read once for all of th
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -100,6 +100,17 @@ class Player:
         if self.beginning is not None:
             return self.beginning.copy()
         return State.zero(self.engine.config)
+
+    def reminded(self, state: State) -> State:
+        """The state as a pass of a loop begins with it: a tuned beginning is added once more.
+
+        What a state was given first has faded after some twelve bars. The memory is linear in
+        what it was given, so the addition acts as the beginning did, beside what was heard since.
+        A player that has heard nothing yet is at its beginning still.
+        """
+        if self.beginning is None or not state.att_shift.any():
+            return state
+        return replace(state, wkv=state.wkv + self.beginning.wkv)
 
     def play(self, task: Task) -> tuple[Played, ...]:
         """What becomes of each attempt, or the one answer of what was heard.

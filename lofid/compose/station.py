@@ -10,7 +10,8 @@ models hear them, so that their memory is of what was really played. A few bars 
 written anew from that memory (how many is ``form.variation``), and these are not kept: the loop
 stays what it was. A melody is written above the kept chords, which stay note for note, and then
 returns like the rest. When a loop comes back after another section, both models get back the
-states that they had at the end of its first pass.
+states that they had at the end of its first pass. A model in a tuned style is reminded of it at
+the beginning of each pass.
 """
 
 import logging
@@ -203,6 +204,11 @@ class Station:
                 keys=memory.keys.after or state.keys,
                 drums=memory.drums.after or state.drums,
             )
+        if place.slot == 0:
+            if plan.parts & {Part.KEYS, Part.MELODY}:
+                state = replace(state, keys=self._keys.reminded(state.keys))
+            if Part.DRUMS in plan.parts:
+                state = replace(state, drums=self._drums.reminded(state.drums))
         vary = _Variation.drawn(settings, state.seed, plan, place, memory)
         call = _Call(settings, plan, place, vary)
         keys_part, drums_part = self._duo.play(

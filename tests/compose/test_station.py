@@ -197,3 +197,21 @@ def test_what_the_guards_found_comes_back_with_the_bar(
     assert findings
     assert all(finding.startswith("keys, bar ") for finding in findings)
     assert all("off the chord: no tone of " in finding for finding in findings)
+
+
+def test_a_tuned_beginning_comes_back_with_each_pass(
+    untrained_keys: Player, untrained_drums: Player
+) -> None:
+    """The engine leaves ``wkv`` alone, so that counts how often the beginning was added."""
+    players = [
+        replace(player, beginning=replace(empty, wkv=np.ones_like(empty.wkv)))
+        for player in (untrained_keys, untrained_drums)
+        for empty in (player.initial_state(),)
+    ]
+    with Station(*players) as station:
+        # Seed 7 begins with four bars of keys; the loops are four bars long, and the drums join in.
+        counts = {}
+        for bars in (0, 1, 4, 5, 8, 9):
+            state = after_bars(station, bars)
+            counts[bars] = float(state.keys.wkv.max()), float(state.drums.wkv.max())
+    assert counts == {0: (1, 1), 1: (1, 1), 4: (1, 1), 5: (2, 1), 8: (2, 1), 9: (3, 2)}
