@@ -18,7 +18,7 @@ from triton.compiler import ASTSource
 from triton.compiler import compile as compiled
 from triton.runtime.jit import JITFunction
 
-MODULES: Final[tuple[str, ...]] = ()
+MODULES: Final[tuple[str, ...]] = ("philox", "sample", "wkv")
 """The modules of ``lofid.kernels`` that hold kernels."""
 
 TARGETS: Final[Mapping[str, Any]] = {
@@ -39,7 +39,8 @@ class Variant:
     ``types`` are Triton's names of the types of the arguments that are no constants (``"*fp32"``,
     ``"*i8"``, ``"i32"``, ``"fp32"``), ``constants`` the values of the others; together they name
     every argument of ``kernel``. Pointers are taken to be aligned to 16 bytes, as torch's are.
-    ``warps`` and ``stages`` are the launch's ``num_warps`` and ``num_stages``.
+    ``warps`` and ``stages`` are the launch's ``num_warps`` and ``num_stages``; ``targets`` names
+    where it is launched, where that is not everywhere.
     """
 
     kernel: Any
@@ -47,6 +48,7 @@ class Variant:
     constants: Mapping[str, Any]
     warps: int = 4
     stages: int = 3
+    targets: tuple[str, ...] = tuple(TARGETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def compile_all(modules: tuple[str, ...] = MODULES) -> Iterator[Compiled]:
     for name in modules:
         variants: tuple[Variant, ...] = importlib.import_module(f"lofid.kernels.{name}").VARIANTS
         for number, variant in enumerate(variants):
-            for target in TARGETS:
+            for target in variant.targets:
                 yield _compile(name, number, variant, target)
 
 

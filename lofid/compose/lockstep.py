@@ -6,11 +6,15 @@ Here they are played: on CPU engines the halves run side by side; on a device th
 models, the pending tasks of both become one stacked run. The bars are the same.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from lofid.compose.player import Played, Player, Task
+import numpy as np
+
+from lofid.compose.player import Attempt, Played, Player, Task
+from lofid.kernels.bars import Bar, Flag, Real, Whole
+from lofid.kernels.bars import Phase as FlatPhase
 
 _T = TypeVar("_T")
 _Keys = TypeVar("_Keys")
@@ -53,6 +57,60 @@ class OnThreads:
     def close(self) -> None:
         """End the second thread."""
         self._second_thread.shutdown()
+
+
+def flat_bar(player: Player, header: Sequence[int], attempt: Attempt) -> Bar:
+    """What a device must know to write an attempt of which nothing is written or drawn yet.
+
+    Its numbers are those that the attempt's generator, a Philox, would give next.
+    """
+    grammar, tables = player.grammar, attempt.rules.tables()
+    numbers: Any = attempt.rng.bit_generator.state  # numpy types it as any mapping
+    return Bar(
+        whole={
+            **tables.whole,
+            Whole.LONGEST: player.sampling.longest,
+            Whole.PHASE: FlatPhase[grammar.start.phase.name],
+            Whole.END: grammar.end,
+            Whole.POSITIONS: grammar.positions.start,
+            Whole.NOTES: grammar.notes.start,
+            Whole.STRIDE: grammar.stride,
+            Whole.LENGTHS: len(grammar.lengths) > 0,
+        },
+        real={
+            **tables.real,
+            Real.TEMPERATURE: player.sampling.temperature,
+            Real.TOP_P: player.sampling.top_p,
+        },
+        flags={
+            **tables.flags,
+            Flag.END: range(grammar.end, grammar.end + 1),
+            Flag.POSITION: grammar.positions,
+            Flag.NOTE: grammar.notes,
+            Flag.LENGTH: grammar.lengths,
+        },
+        bias=tables.bias,
+        owed=tables.owed,
+        forced=tuple(header),
+        key=numbers["state"]["key"],
+        counter=numbers["state"]["counter"],
+        drawn=numbers["buffer_pos"],
+    )
+
+
+def heard_bar(tokens: Sequence[int]) -> Bar:
+    """What a device must know to hear a bar, header and events, and to write nothing."""
+    return Bar(
+        whole={Whole.PHASE: FlatPhase.CLOSED},
+        real={},
+        flags={},
+        bias=np.zeros((1, 0)),
+        owed=(),
+        forced=tuple(tokens),
+        key=np.zeros(2, np.uint64),
+        counter=np.zeros(4, np.uint64),
+        drawn=0,
+    )
 
 
 def _played(player: Player, half: Half[_T]) -> _T:

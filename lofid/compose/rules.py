@@ -2,17 +2,20 @@
 
 The models know their data; the rules hold them to the plan: the chord scale, the register, room
 for the melody, a backbeat. A rule is a bias on the logits: ``-inf`` forbids, a finite number makes
-a token less or more likely. Rules follow the bar as it is written, so they are used once.
+a token less or more likely. Rules follow the bar as it is written, so they are used once. Where a
+device samples, it follows the same rules by :class:`Tables`.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lofid.compose.headers import dialled, melody_notes
+from lofid.kernels.bars import Flag, Kind, Real, Whole
 from lofid.music.notes import SIXTEENTH, TICKS_PER_BAR, DrumClass, Part
 from lofid.music.plan import BarPlan
 from lofid.music.voicing import comping_pitches, is_cluster, melody_pitches
@@ -59,6 +62,20 @@ _HAT_ON_EIGHTHS = 1.5
 """The hi-hat keeps lo-fi's time, on eighths more than between; the ride belongs to jazz."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The rules of one bar as flat numbers; see :class:`~lofid.kernels.bars.Bar` for what they are.
+
+    ``bias``: float64 [chords, vocabulary].
+    """
+
+    whole: Mapping[Whole, int]
+    real: Mapping[Real, float]
+    flags: Mapping[Flag, range]
+    bias: NDArray[np.float64]
+    owed: tuple[tuple[int, int, int], ...]
+
+
 class Rules(Protocol):
     """The rules of one bar while it is written."""
 
@@ -68,6 +85,10 @@ class Rules(Protocol):
 
     def advance(self, token: int) -> None:
         """Take note of a token that was written."""
+        ...
+
+    def tables(self) -> Tables:
+        """The rules for a device, of a bar of which nothing is written yet."""
         ...
 
 
@@ -193,6 +214,40 @@ class KeysRules:
         elif self._over and self._last_pitch == self._over[0][1]:
             self._over.pop(0)  # its length has been written
 
+    def tables(self) -> Tables:
+        """The rules for a device, of a bar of which nothing is written yet."""
+        of_pitch = keys.COMPING_TOKENS.start - keys.COMPING.start
+        lead_of_pitch = keys.LEAD_TOKENS.start - keys.MELODY.start
+        shift = self._plan.key.transposition
+        clusters = sum(is_cluster(pitch + shift, pitch + 1 + shift) for pitch in keys.COMPING)
+        whole = {
+            Whole.KIND: Kind.KEYS,
+            Whole.CHANGE: keys.POSITIONS // len(self._static),
+            Whole.KEPT: self._over is not None,
+            Whole.INTERVAL: lead_of_pitch - of_pitch,
+            Whole.CLEARANCE: _CLEARANCE,
+            Whole.LOWEST_LEAD: self._top + 1 + lead_of_pitch,
+            Whole.MOST_LEADS: self._most_leads,
+            Whole.FEWEST_NOTES: FEWEST_NOTES,
+            Whole.GATHERED: _GATHERED,
+            Whole.NOTES_AT_ONCE: _NOTES_AT_ONCE,
+            Whole.CLUSTERS_STOP: keys.COMPING_TOKENS.start + clusters,
+        }
+        real = {
+            Real.ENOUGH: self._enough,
+            Real.ONE_MORE: _ONE_MORE_CHORD,
+            Real.LEAVING_EARLY: _LEAVING_EARLY * (1 - self._plan.broken),
+            Real.CLIPPED: _CLIPPED,
+            Real.ENTERING_LATE: _ENTERING_LATE,
+        }
+        flags = {
+            Flag.COMPING: keys.COMPING_TOKENS,
+            Flag.LEAD: keys.LEAD_TOKENS,
+            Flag.SHORT: _SHORT,
+            Flag.LATE: _AFTER_AN_EIGHTH,
+        }
+        return Tables(whole, real, flags, np.stack(self._static), tuple(self._over or ()))
+
     def _keep_comping(self, bias: NDArray[np.float64], phase: Phase) -> None:
         """Allow the next note of the kept comping, or a melody note before it; nothing else."""
         assert self._over is not None
@@ -301,6 +356,21 @@ class DrumsRules:
                 and drums.hit_class(token) is drum
             ):
                 self._due.pop(0)
+
+    def tables(self) -> Tables:
+        """The rules for a device, of a bar of which nothing is written yet."""
+        whole = {
+            Whole.KIND: Kind.DRUMS,
+            Whole.CHANGE: drums.POSITIONS,
+            Whole.MOST_CRASHES: MOST_CRASHES,
+            Whole.MOST_HITS: MOST_HITS,
+        }
+        real = {Real.ON_EIGHTHS: _HAT_ON_EIGHTHS}
+        flags = {Flag.CRASH: _hits(DrumClass.CRASH)}
+        if self._hat_leads:
+            flags[Flag.HAT] = _hits(DrumClass.CLOSED_HAT)
+        owed = tuple((at, _hits(drum).start, _hits(drum).stop) for at, drum in self._due)
+        return Tables(whole, real, flags, self._static[None].copy(), owed)
 
 
 def _hits(drum: DrumClass) -> range:

@@ -62,38 +62,38 @@ class Grammar:
         stride: int = 1,
         length: str | None = None,
     ) -> None:
-        self._size = len(vocabulary)
+        self.size = len(vocabulary)
         self.end = vocabulary.block("end")[0]
-        self._positions = vocabulary.block("position")
+        self.positions = vocabulary.block("position")
         first, last = vocabulary.block(notes[0]), vocabulary.block(notes[-1])
-        self._notes = range(first.start, last.stop)
-        self._stride = stride
-        self._lengths = vocabulary.block(length) if length else range(0)
-        self.start = GrammarState(Phase.OPEN, self._positions.start, self._notes.start)
+        self.notes = range(first.start, last.stop)
+        self.stride = stride
+        self.lengths = vocabulary.block(length) if length else range(0)
+        self.start = GrammarState(Phase.OPEN, self.positions.start, self.notes.start)
 
     def mask(self, state: GrammarState) -> NDArray[np.bool_]:
         """The tokens [vocabulary] that may come next."""
-        mask = np.zeros(self._size, np.bool_)
+        mask = np.zeros(self.size, np.bool_)
         if state.phase is Phase.PITCH:
-            mask[self._lengths.start : self._lengths.stop] = True
+            mask[self.lengths.start : self.lengths.stop] = True
         elif state.phase is not Phase.CLOSED:
             if state.phase is not Phase.OPEN:
-                mask[state.note_floor : self._notes.stop] = True
+                mask[state.note_floor : self.notes.stop] = True
             if state.phase is not Phase.POSITION:
-                mask[state.floor : self._positions.stop] = True
+                mask[state.floor : self.positions.stop] = True
                 mask[self.end] = True
         return mask
 
     def advance(self, state: GrammarState, token: int) -> GrammarState:
         """The state after one more token; raises :class:`TokenError` for an illegal one."""
-        if not (0 <= token < self._size and self.mask(state)[token]):
+        if not (0 <= token < self.size and self.mask(state)[token]):
             raise TokenError(f"token {token} may not follow in phase {state.phase.name}")
         if token == self.end:
             return GrammarState(Phase.CLOSED, state.floor, state.note_floor)
-        if token in self._positions:
-            return GrammarState(Phase.POSITION, token + 1, self._notes.start)
-        if token in self._lengths:
+        if token in self.positions:
+            return GrammarState(Phase.POSITION, token + 1, self.notes.start)
+        if token in self.lengths:
             return GrammarState(Phase.NOTE, state.floor, state.note_floor)
-        place = (token - self._notes.start) // self._stride
-        floor = self._notes.start + (place + 1) * self._stride
-        return GrammarState(Phase.PITCH if self._lengths else Phase.NOTE, state.floor, floor)
+        place = (token - self.notes.start) // self.stride
+        floor = self.notes.start + (place + 1) * self.stride
+        return GrammarState(Phase.PITCH if self.lengths else Phase.NOTE, state.floor, floor)

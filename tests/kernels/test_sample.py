@@ -1,0 +1,155 @@
+"""Sampling on the device against the player that samples on the host, over whole bars.
+
+The models are two small random matrices, of which both get the same logits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lofid.compose.chance import Stream, generator
+from lofid.compose.form import compose_song, locate, plan_bar
+from lofid.compose.headers import drums_header, keys_header
+from lofid.compose.lockstep import flat_bar, heard_bar
+from lofid.compose.player import Attempt, Player, Write, drums_player, keys_player
+from lofid.compose.preset import load_preset, preset_names
+from lofid.compose.rules import DrumsRules, KeysRules, Rules
+from lofid.kernels.bars import Bar
+from lofid.kernels.sample import Sampler, reference_step
+from lofid.music.notes import Part
+from lofid.music.plan import BarPlan
+from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.state import State
+from lofid.tokens import drums, keys
+
+WIDTH = 704
+"""The filled vocabulary: that of the drums, up to a multiple of 64."""
+
+Step = Callable[[Sampler, Tensor, Tensor, Tensor], None]
+
+
+class RandomEngine:
+    """Logits from a fading sum of what was heard; ``contrast`` makes them peak."""
+
+    name = "random"
+
+    def __init__(self, vocabulary: int, seed: int, contrast: float = 1.0) -> None:
+        self._config = RwkvConfig(layers=1, width=64, vocabulary=vocabulary)
+        rng = np.random.Generator(np.random.Philox(seed))
+        self._embedding = rng.normal(0, 1, (vocabulary, 64)).astype(np.float32)
+        self._head = (contrast * rng.normal(0, 0.25, (64, vocabulary))).astype(np.float32)
+
+    @property
+    def config(self) -> RwkvConfig:
+        return self._config
+
+    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+        for token in tokens:
+            state.att_shift[0] *= 0.9
+            state.att_shift[0] += self._embedding[token]
+        logits: NDArray[np.float32] = state.att_shift[0] @ self._head
+        return logits
+
+    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+        pairs = zip(tokens, states, strict=True)
+        return np.stack([self.forward((token,), state) for token, state in pairs])
+
+
+@dataclass(frozen=True)
+class Case:
+    """One slot: a bar for the device, its player, the tokens that the host has for it."""
+
+    bar: Bar
+    player: Player
+    expected: tuple[int, ...]
+
+
+def written(player: Player, header: list[int], rules: Callable[[], Rules], seed: int) -> Case:
+    """A bar that is written."""
+    stream = Stream.KEYS if player.grammar is keys.GRAMMAR else Stream.DRUMS
+    bar = flat_bar(player, header, Attempt(rules(), generator(seed, stream, 3, seed % 5)))
+    attempt = Attempt(rules(), generator(seed, stream, 3, seed % 5))
+    (played,) = player.play(Write(header, player.initial_state(), [attempt]))
+    return Case(bar, player, (*header, *played.tokens))
+
+
+def heard(player: Player, tokens: tuple[int, ...]) -> Case:
+    """A bar that is heard."""
+    return Case(heard_bar(tokens), player, tokens)
+
+
+def plan_for(seed: int) -> BarPlan:
+    names = preset_names()
+    choices = load_preset(names[seed % len(names)]).settings
+    song = compose_song(choices, seed, 0, None)
+    plan = plan_bar(choices, seed, song, locate(song, seed % song.bars), 0)
+    return replace(plan, parts=frozenset(Part), melody=0.7, fill=bool(seed % 2))
+
+
+def run(models: Sequence[Sequence[Case]], step: Step) -> list[list[tuple[int, ...]]]:
+    """The tokens of every slot, the forced ones included; all slots end."""
+    shape = (len(models), max(len(cases) for cases in models))
+    sampler = Sampler(*shape, WIDTH, "cpu")
+    logits = torch.full((*shape, WIDTH), torch.nan)
+    tokens = torch.full(shape, -1, dtype=torch.int32)
+    active = torch.zeros(shape, dtype=torch.int32)
+    places = [(m, b, case) for m, cases in enumerate(models) for b, case in enumerate(cases)]
+    states = {(m, b): case.player.initial_state() for m, b, case in places}
+    found: dict[tuple[int, int], list[int]] = {(m, b): [] for m, b, _ in places}
+    for m, b, case in places:
+        sampler.put(m, b, case.bar)
+        active[m, b] = 1
+    while active.any():
+        step(sampler, logits, tokens, active)
+        for m, b, case in places:
+            if active[m, b]:
+                token = int(tokens[m, b])
+                found[m, b].append(token)
+                answer = case.player.engine.forward((token,), states[m, b])
+                logits[m, b] = 0
+                logits[m, b, : len(answer)] = torch.from_numpy(answer)
+    return [[tuple(found[m, b]) for b in range(len(models[m]))] for m in range(len(models))]
+
+
+def assert_same(models: Sequence[Sequence[Case]], step: Step) -> None:
+    assert run(models, step) == [[case.expected for case in cases] for cases in models]
+
+
+def cases_for(seed: int, contrast: float) -> list[list[Case]]:
+    """A bar of each kind: comping, melody over it, heard; a groove or a fill, a backbeat."""
+    of_keys = keys_player(RandomEngine(len(keys.VOCABULARY), 1, contrast))
+    of_drums = drums_player(RandomEngine(len(drums.VOCABULARY), 2, contrast))
+    plan = plan_for(seed)
+    plain = replace(plan, melody=0.0)
+    comping = written(of_keys, keys_header(plain), lambda: KeysRules(plain), seed)
+    base = comping.expected[len(keys_header(plain)) :]
+    return [
+        [
+            comping,
+            written(of_keys, keys_header(plan), lambda: KeysRules(plan), seed),
+            written(of_keys, keys_header(plan), lambda: KeysRules(plan, over=base), seed),
+            heard(of_keys, comping.expected),
+        ],
+        [
+            written(of_drums, drums_header(plan), lambda: DrumsRules(plan, backbeat=False), seed),
+            written(of_drums, drums_header(plan), lambda: DrumsRules(plan, backbeat=True), seed),
+        ],
+    ]
+
+
+@pytest.mark.parametrize(("seed", "contrast"), [(2**63 + 12, 0.5), (5, 2.0)])
+def test_the_device_draws_what_the_player_draws(seed: int, contrast: float) -> None:
+    assert_same(cases_for(seed, contrast), Sampler.step)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**64 - 1), contrast=st.sampled_from([0.0, 0.5, 1.0, 4.0]))
+def test_the_reference_draws_what_the_player_draws(seed: int, contrast: float) -> None:
+    assert_same(cases_for(seed, contrast), reference_step)
