@@ -15,6 +15,7 @@ from lofid import __version__
 from lofid.cli import (
     check,
     ctl,
+    data,
     doctor,
     keys,
     models,
@@ -46,6 +47,7 @@ app.command("render")(render.render)
 app.command("presets")(presets.presets)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
+app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("styles")(tune.styles)

@@ -28,6 +28,11 @@ SOURCES: dict[str, DataSource] = {
             "Groove MIDI Dataset: J. Gillick, A. Roberts, J. Engel, D. Eck, D. Bamman (ICML 2019)",
         ),
         DataSource(
+            "folk_ceol_rince",
+            "CC BY 4.0",
+            "Ceol Rince na hEireann MIDI corpus: D. Diamond, A. Shahid and others (Polifonia)",
+        ),
+        DataSource(
             "drums_stickflow", "CC0 1.0 / CC BY 4.0", "StickFlow, https://www.stickflow.app"
         ),
     )

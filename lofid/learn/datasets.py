@@ -1,0 +1,327 @@
+"""The public data sets: where they come from, and having them in the data folder.
+
+Each comes either packed from a mirror (a folder or an address that holds ``NAME.tar.xz``), checked
+against the checksum of the archive that the shipped models were trained on, or from what its
+authors published, converted here (:mod:`lofid.learn.originals`). Either way ``NAME.tar.xz`` appears
+in the data folder when it is complete.
+
+This module knows places and checksums. It must not know what is learned from the music.
+"""
+
+import hashlib
+import io
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+from lofid.errors import LofidError
+from lofid.files import replacing, user_path, xdg_folder
+from lofid.learn import originals
+from lofid.learn.archives import fingerprint
+from lofid.learn.download import WAITS, Progress, download
+from lofid.learn.own import MANIFEST, OwnManifest, own_manifest
+from lofid.learn.sources import SOURCES
+from lofid.rwkv.weights import DataSource
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A file that the authors published; ``sha256`` where it is known, else None."""
+
+    url: str
+    file: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A public data set.
+
+    ``name`` is its archive's, ``short`` what one types. ``packed_sha256`` is of ``NAME.tar.xz``,
+    ``content_sha256`` of the music in it as :func:`lofid.learn.originals.content_digest` gives it.
+    ``convert`` makes the archive from the authors' ``files``; None where that takes more than
+    reading them, so that only a mirror has it.
+    """
+
+    name: str
+    short: str
+    title: str
+    page: str
+    packed_sha256: str
+    files: tuple[Original, ...] = ()
+    convert: originals.Convert | None = None
+    content_sha256: str = ""
+
+    @property
+    def source(self) -> DataSource:
+        """Licence and credit."""
+        return SOURCES[self.name]
+
+
+def _repository(place: str, commit: str) -> Original:
+    """A GitHub repository at a commit. GitHub packs it anew for each request: no checksum holds."""
+    file = f"{place.replace('/', '-')}-{commit[:12]}.tar.gz"
+    return Original(f"https://codeload.github.com/{place}/tar.gz/{commit}", file)
+
+
+DATA_SETS: dict[str, DataSet] = {
+    item.name: item
+    for item in (
+        DataSet(
+            "keys_pop909",
+            "pop909",
+            "POP909 and POP909-CL: pop songs for piano, with chords",
+            "https://github.com/music-x-lab/POP909-Dataset",
+            "7571ef5da96feeb96eec8f91764e09e35e583c15f858bba98242c0fee35cd02c",
+            (
+                _repository(
+                    "music-x-lab/POP909-Dataset", "d83e6edba6872a704f5d3b8b32f5cb540088dae6"
+                ),
+                _repository(
+                    "AndyWeasley2004/POP909-CL-Dataset", "be9094392903c471a930519e1c0bacf8b6be5d62"
+                ),
+            ),
+            originals.pop909,
+            "09558aa8e8a5ce958c380ad4176c4f9a9e5094bd2f70d46a8083ae2269504d62",
+        ),
+        DataSet(
+            "leadsheets_openewld",
+            "openewld",
+            "OpenEWLD: jazz and song lead sheets",
+            "https://doi.org/10.5281/zenodo.4332855",
+            "48fe357e34829a6df10da47c9e4a6f2075a82ade899db4c8da9e7d0c8081e9c9",
+        ),
+        DataSet(
+            "chords_free_midi",
+            "free-midi-chords",
+            "free-midi-chords: chord progressions",
+            "https://github.com/ldrolez/free-midi-chords",
+            "1cc0aad1d249d3afb39378ca40e882fe73e72fcb592c7e928d86add908106c73",
+        ),
+        DataSet(
+            "lofi_magenta_player",
+            "lofi-player",
+            "Lo-Fi Player: nine lo-fi loops",
+            "https://github.com/magenta/lofi-player",
+            "b7ff6a08050d57e87f89501925cb39923d5b490b35fef9a55eb115b5f573e882",
+            (_repository("magenta/lofi-player", "e8e49d2c40169c57e593d83e1c208e58e6557717"),),
+            originals.lofi_player,
+            "1867e1f84262f70539e0619ee1b7c145633c1f2515f7a3a8c204999a37f7bef0",
+        ),
+        DataSet(
+            "drums_gmd",
+            "groove",
+            "Groove MIDI Dataset 1.0.0: played drums",
+            "https://magenta.tensorflow.org/datasets/groove",
+            "198001e999964b8caae3fd038e0ae7574568f5b3dea177b6a30418800839df5c",
+            (
+                Original(
+                    "https://storage.googleapis.com/magentadata/datasets/groove/"
+                    "groove-v1.0.0-midionly.zip",
+                    "groove-v1.0.0-midionly.zip",
+                    # As TensorFlow Datasets lists it.
+                    "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e",
+                ),
+            ),
+            originals.groove,
+            "2e666904b256b748b371e47ac561c336e28345e238699386df42656ae8f029d3",
+        ),
+        DataSet(
+            "drums_stickflow",
+            "stickflow",
+            "StickFlow: drum patterns on the grid",
+            "https://github.com/jkobti/stickflow-drum-patterns",
+            "4c38ae9ce9692125111d693acf34beeaf2cd91b1fb3eb2333b8b62f47720bbd5",
+        ),
+        DataSet(
+            "folk_ceol_rince",
+            "ceol-rince",
+            "Ceol Rince na hEireann: Irish dance tunes",
+            "https://doi.org/10.5281/zenodo.5768216",
+            "6b7b7adbfd9982e5c807bb4d72e9536a23b5911a85b8cf5fc5d884ce098336c4",
+            (
+                _repository(
+                    "polifonia-project/folk_ngram_analysis",
+                    "9d8ccf9fe40ffdd2a1787e75527062fc1d07c669",
+                ),
+            ),
+            originals.ceol_rince,
+            "2679cff49c58ddc654de24c299a76771dcbefa55fbb6a7e1a6388b423dfd6f4b",
+        ),
+    )
+}
+"""By name of the archive, those that the shipped models learned from first."""
+
+
+class Outcome(StrEnum):
+    """What came of getting a data set."""
+
+    PRESENT = "already here"
+    VERIFIED = "verified"
+    """The very archive that the shipped models were trained on."""
+    CONVERTED = "converted"
+    """From the originals, with the very music that the shipped models were trained on."""
+    DIFFERENT = "converted, but other music than the shipped models were trained on"
+
+
+def data_folder() -> Path:
+    """Where data sets lie by default: ``$XDG_DATA_HOME/lofid/data``."""
+    return xdg_folder("XDG_DATA_HOME", Path.home() / ".local" / "share") / "lofid" / "data"
+
+
+def named(name: str) -> DataSet:
+    """The data set of a short name or of an archive's; raises :class:`LofidError`."""
+    for item in DATA_SETS.values():
+        if name.lower() in (item.name, item.short):
+            return item
+    known = ", ".join(item.short for item in DATA_SETS.values())
+    raise LofidError(f"The data set '{name}' is not known; choose one of {known}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A public data set in a data folder.
+
+    ``bytes`` of the archive or folder, 0 where it is not there; ``verified`` says whether it is
+    the very archive that the shipped models were trained on.
+    """
+
+    item: DataSet
+    bytes: int
+    verified: bool
+
+
+def present(data: Path) -> list[Present]:
+    """Which data sets are in a data folder; raises :class:`LofidError` if it cannot be read."""
+    found = []
+    for item in DATA_SETS.values():
+        packed, folder = data / f"{item.name}.tar.xz", data / item.name
+        if folder.is_dir():
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            found.append(Present(item, size, False))
+        elif packed.is_file():
+            verified = fingerprint(data, item.name) == item.packed_sha256
+            found.append(Present(item, packed.stat().st_size, verified))
+        else:
+            found.append(Present(item, 0, False))
+    return found
+
+
+def own_sets(data: Path) -> list[OwnManifest]:
+    """The prepared sets of one's own MIDI in a data folder."""
+    return [own_manifest(path.parent) for path in sorted((data / "own").glob(f"*/{MANIFEST}"))]
+
+
+def get(
+    item: DataSet,
+    data: Path,
+    mirror: str | None = None,
+    progress: Progress | None = None,
+    waits: Sequence[float] = WAITS,
+) -> Outcome:
+    """Have a data set in the data folder.
+
+    ``mirror`` is a folder or an http(s) address with packed archives; without it the authors'
+    own publication is fetched and converted. Raises :class:`LofidError` for what
+    :func:`~lofid.learn.download.download` does, and where only a mirror would help.
+    """
+    goal = data / f"{item.name}.tar.xz"
+    if goal.is_file() or (data / item.name).is_dir():
+        return Outcome.PRESENT
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LofidError(
+            f"The folder '{data}' cannot be made ({error.strerror}); name another with --data."
+        ) from error
+    if mirror is None:
+        return _from_originals(item, data, goal, progress, waits)
+    if urlsplit(mirror).scheme in ("http", "https"):
+        url = f"{mirror.rstrip('/')}/{goal.name}"
+        download(url, goal, item.packed_sha256, progress, waits)
+    else:
+        _from_folder(item, user_path(mirror) / goal.name, goal, progress)
+    return Outcome.VERIFIED
+
+
+def _from_folder(item: DataSet, packed: Path, goal: Path, progress: Progress | None) -> None:
+    if not packed.is_file():
+        raise LofidError(f"The mirror {packed.parent} has no {packed.name}; name another folder.")
+    total = hashlib.sha256()
+    size, done = packed.stat().st_size, 0
+    with replacing(goal) as temporary:
+        with packed.open("rb") as source, temporary.open("wb") as copy:
+            while block := source.read(_BLOCK):
+                total.update(block)
+                copy.write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(done, size)
+            copy.flush()
+            os.fsync(copy.fileno())
+        if total.hexdigest() != item.packed_sha256:
+            raise LofidError(
+                f"{packed} has another checksum than expected ({total.hexdigest()[:16]}… instead "
+                f"of {item.packed_sha256[:16]}…): it is damaged or another version; "
+                "nothing was taken."
+            )
+
+
+def _from_originals(
+    item: DataSet, data: Path, goal: Path, progress: Progress | None, waits: Sequence[float]
+) -> Outcome:
+    if item.convert is None:
+        raise LofidError(
+            f"{item.title} ({item.page}) takes more than downloading to become our archive; get "
+            f"{goal.name} from a mirror: lofid data get {item.short} --from FOLDER-OR-ADDRESS."
+        )
+    kept = data / "downloads"
+    paths = []
+    for original in item.files:
+        path = kept / original.file
+        if not path.is_file():
+            download(original.url, path, original.sha256, progress, waits)
+        paths.append(path)
+    try:
+        rows, files = item.convert(paths)
+    except (
+        OSError, EOFError, zlib.error, KeyError, ValueError, IndexError, UnicodeError,
+        tarfile.TarError, zipfile.BadZipFile, ElementTree.ParseError,
+    ) as error:  # fmt: skip
+        raise LofidError(
+            f"What was downloaded of {item.title} is damaged or laid out in a new way ({error}); "
+            f"delete {kept} and try again, or name a mirror with --from."
+        ) from error
+    if not rows:
+        raise LofidError(
+            f"What was downloaded of {item.title} holds no music where it was expected; "
+            "name a mirror with --from."
+        )
+    files["index.csv"] = originals.index_csv(rows)
+    files["SOURCE.md"] = (
+        f"# {item.title}\n{item.source.attribution}\n\nLicence: {item.source.licence}\n\n"
+        + "".join(f"Converted from {original.url}\n" for original in item.files)
+    ).encode()
+    _pack(item.name, files, goal)
+    for path in paths:
+        path.unlink()
+    same = originals.content_digest(files, rows) == item.content_sha256
+    return Outcome.CONVERTED if same else Outcome.DIFFERENT
+
+
+def _pack(name: str, files: Mapping[str, bytes], goal: Path) -> None:
+    """The files below one folder as a packed archive, the same bytes for the same files."""
+    with replacing(goal) as temporary, tarfile.open(temporary, "w:xz") as archive:
+        for path in sorted(files):
+            member = tarfile.TarInfo(f"{name}/{path}")
+            member.size = len(files[path])
+            archive.addfile(member, io.BytesIO(files[path]))
