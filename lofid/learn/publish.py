@@ -79,22 +79,32 @@ def install(name: str, source: str | Path, target: Path) -> dict[str, Model]:
     What was there stays until the new ones are complete. Returns the models by player. Raises
     :class:`LofidError` where they cannot be had, are damaged, or cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=target.parent) as scratch:
-        new = Path(scratch, "new")
-        if Path(source).is_dir():
-            folder = Path(source)
-            for player in present(folder):
-                shutil.copytree(folder / player, new / player)
-            if (folder / CARD).exists():
-                shutil.copy(folder / CARD, new / CARD)
-        else:
-            _download(str(source), new)
-        models = {player: load_model(new / player) for player in present(new)}
-        if target.exists():
-            target.rename(Path(scratch, "old"))
-        new.rename(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=target.parent) as scratch:
+            new = Path(scratch, "new")
+            _fetch(source, new)
+            models = {player: load_model(new / player) for player in present(new)}
+            if target.exists():
+                target.rename(Path(scratch, "old"))
+            new.rename(target)
+    except OSError as error:
+        raise LofidError(
+            f"The model could not be installed at '{target}' ({error.strerror or error}); make "
+            "room there, or check who owns it."
+        ) from error
     return models
+
+
+def _fetch(source: str | Path, folder: Path) -> None:
+    """Copy the models and the card of ``source``, and nothing else, into a new folder."""
+    if not Path(source).is_dir():
+        _download(str(source), folder)
+        return
+    for player in present(Path(source)):
+        shutil.copytree(Path(source) / player, folder / player)
+    if (Path(source) / CARD).exists():
+        shutil.copy(Path(source) / CARD, folder / CARD)
 
 
 def present(folder: Path) -> list[str]:
