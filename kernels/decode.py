@@ -35,7 +35,7 @@ lacks: together they keep 20 of its 24 bits. Triton's interpreter has no bfloat1
 both parts are multiplied in float32.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -99,6 +99,39 @@ class Streams:
             att_shift=floats(shape.layers, *of, shape.width),
             ffn_shift=floats(shape.layers, *of, shape.width),
             wkv=floats(shape.layers, *of, shape.heads, _HEAD, _HEAD),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """What the stages of a step hand on: float32 [M, B, ...].
+
+    ``x``: [D], the residual. ``normed``: [D], LN(x). ``low``: [5 x mix]. ``projected``: [4 x D +
+    decay]. ``y``: [D], the time mix before its output. ``inner``: [D + F], activated receptance and
+    key of the channel mix.
+    """
+
+    x: Tensor
+    normed: Tensor
+    low: Tensor
+    projected: Tensor
+    y: Tensor
+    inner: Tensor
+
+    @classmethod
+    def allocate(cls, shape: Shape, slots: int, device: torch.device | str) -> "Scratch":
+        """Buffers for ``slots`` slots a model."""
+
+        def floats(size: int) -> Tensor:
+            return torch.empty((shape.models, slots, size), dtype=torch.float32, device=device)
+
+        return cls(
+            x=floats(shape.width),
+            normed=floats(shape.width),
+            low=floats(5 * shape.mix),
+            projected=floats(4 * shape.width + shape.decay),
+            y=floats(shape.width),
+            inner=floats(shape.width + shape.hidden),
         )
 
 
@@ -695,150 +728,141 @@ _FEW_ROWS = {"mix_down": 8, "branches": 32, "output": 8, "ffn_in": 16, "ffn_out"
 
 
 @dataclass(frozen=True, slots=True)
-class _Launch:
-    """A kernel, ready to be launched: ``grid``, arguments in order, constants."""
+class Launch:
+    """A kernel, ready to be launched: ``grid``, tensors in order, constants.
 
+    ``stage`` and ``layer`` (0 for the head) say which part of a step it is.
+    """
+
+    stage: str
+    layer: int
     kernel: Any
     grid: tuple[int, ...]
-    arguments: tuple[Tensor, ...]
+    tensors: tuple[Tensor, ...]
     constants: dict[str, Any]
 
     def __call__(self) -> None:
-        self.kernel[self.grid](*self.arguments, **self.constants)
+        """Put it on the current stream."""
+        self.kernel[self.grid](*self.tensors, **self.constants)
 
 
 class Decoder:
     """The launches of one step, over buffers of its own, for ``slots`` slots of each model.
 
-    ``streams`` are the caller's to read and write between steps.
+    ``streams`` are the caller's to read and write between steps. ``launches`` are those of a step,
+    in order; what the first one writes into ``record`` int32 [M, B], :meth:`step` hands on.
     """
 
     def __init__(self, weights: Weights, slots: int) -> None:
+        device = weights.embedding.device
         self.weights = weights
         self.slots = slots
-        self.streams = Streams.allocate(weights.shape, slots, weights.embedding.device)
-        self._first, self._others = _launches(weights, self.streams, slots)
+        self.streams = Streams.allocate(weights.shape, slots, device)
+        self.scratch = Scratch.allocate(weights.shape, slots, device)
+        self.record = torch.empty_like(self.streams.tokens)
+        self.launches = tuple(_launches(weights, self.streams, self.scratch, self.record, slots))
 
     def step(self, record: Tensor) -> None:
         """Decode the token of every active slot; ``record`` int32 [M, B] takes the tokens."""
-        self._first(record)()
-        for launch in self._others:
+        for launch in self.launches:
             launch()
+        record.copy_(self.record)
 
 
 def _launches(
-    weights: Weights, streams: Streams, slots: int
-) -> tuple[Callable[[Tensor], _Launch], tuple[_Launch, ...]]:
-    """The first launch of a step, by the record that it writes, and all the others."""
-    shape, s = weights.shape, streams
-    width, tiling = shape.width, Tiling.of(slots)
-    low_rows, branch_rows = 5 * shape.mix, 4 * width + shape.decay
-    ffn_rows = width + shape.hidden
-
-    def buffer(size: int) -> Tensor:
-        return torch.empty((shape.models, slots, size), device=s.logits.device)
-
-    x, normed, y = buffer(width), buffer(width), buffer(width)
-    low, projected, inner = buffer(low_rows), buffer(branch_rows), buffer(ffn_rows)
+    weights: Weights, streams: Streams, scratch: Scratch, record: Tensor, slots: int
+) -> Iterator[Launch]:
+    """All launches of a step."""
+    shape, s, t, tiling = weights.shape, streams, scratch, Tiling.of(slots)
+    width, ffn_rows = shape.width, shape.width + shape.hidden
+    low_rows, branch_rows = 5 * shape.mix, 4 * shape.width + shape.decay
     # The channel mix's key: rows as far apart as those of `inner`, of which it is a part.
-    key = inner[..., width:]
+    key = t.inner[..., width:]
 
     def launch(
-        name: str, kernel: Any, rows: int, arguments: tuple[Tensor, ...], **sizes: Any
-    ) -> _Launch:
+        stage: str, layer: int, kernel: Any, rows: int, *tensors: Tensor, **sizes: Any
+    ) -> Launch:
         inputs = sizes.get("INPUTS", width)
-        constants = {**sizes, **tiling.blocks(_FEW_ROWS[name], inputs, width)}
+        constants = {**sizes, **tiling.blocks(_FEW_ROWS[stage], inputs, width)}
         constants |= {"SLOTS": slots, "WIDTH": width}
-        grid = (
-            triton.cdiv(rows, constants["BLOCK_N"]),
-            shape.models,
-            triton.cdiv(slots, tiling.slots),
-        )
-        return _Launch(kernel, grid, arguments, constants)
+        across = triton.cdiv(slots, tiling.slots)
+        grid = (triton.cdiv(rows, constants["BLOCK_N"]), shape.models, across)
+        return Launch(stage, layer, kernel, grid, tensors, constants)
 
-    def mix_down(layer: int, record: Tensor) -> _Launch:
-        return launch(
+    for i in range(shape.layers):
+        vectors, att_shift, ffn_shift = weights.vectors[i], s.att_shift[i], s.ffn_shift[i]
+        down, up, branches = weights.mix_down[i], weights.mix_up[i], weights.branches[i]
+        decay, output = weights.decay_up[i], weights.output[i]
+        ffn_in, ffn_out = weights.ffn_in[i], weights.ffn_out[i]
+        yield launch(
             "mix_down",
+            i,
             mix_down_kernel,
             low_rows,
-            (
-                *(s.active, s.tokens, record, weights.embedding, x, normed, low),
-                *(s.att_shift[layer], weights.vectors[layer]),
-                *(weights.mix_down[layer].steps, weights.mix_down[layer].scales),
-            ),
-            FIRST=layer == 0,
+            *(s.active, s.tokens, record, weights.embedding, t.x, t.normed, t.low, att_shift),
+            *(vectors, down.steps, down.scales),
+            FIRST=i == 0,
             ROWS=low_rows,
             VOCABULARY=shape.vocabulary,
         )
-
-    def layer_launches(i: int) -> list[_Launch]:
-        vectors = weights.vectors[i]
-        up, branches, decay = weights.mix_up[i], weights.branches[i], weights.decay_up[i]
-        output, ffn_in, ffn_out = weights.output[i], weights.ffn_in[i], weights.ffn_out[i]
-        return [
-            *([mix_down(i, s.tokens)] if i else []),  # only the first layer's writes its record
-            launch(
-                "branches",
-                branches_kernel,
-                branch_rows,
-                (
-                    *(s.active, normed, low, s.att_shift[i], projected, vectors),
-                    *(up.steps, up.scales, branches.steps, branches.scales),
-                ),
-                MIX=shape.mix,
-                ROWS=branch_rows,
+        yield launch(
+            "branches",
+            i,
+            branches_kernel,
+            branch_rows,
+            *(s.active, t.normed, t.low, att_shift, t.projected, vectors),
+            *(up.steps, up.scales, branches.steps, branches.scales),
+            MIX=shape.mix,
+            ROWS=branch_rows,
+        )
+        yield Launch(
+            "wkv_step",
+            i,
+            wkv_step_kernel,
+            (slots * shape.heads, shape.models),
+            (
+                *(s.active, t.projected, t.normed, att_shift, s.wkv[i], t.y, vectors),
+                *(decay.steps, decay.scales),
             ),
-            _Launch(
-                wkv_step_kernel,
-                (slots * shape.heads, shape.models),
-                (
-                    *(s.active, projected, normed, s.att_shift[i], s.wkv[i], y, vectors),
-                    *(decay.steps, decay.scales),
-                ),
-                {"SLOTS": slots, "WIDTH": width, "DECAY": shape.decay},
-            ),
-            launch(
-                "output",
-                output_kernel,
-                width,
-                (s.active, y, y, normed, s.att_shift[i], x, output.steps, output.scales),
-                GATED=False,
-                INPUTS=width,
-                STRIDE=width,
-            ),
-            launch(
-                "ffn_in",
-                ffn_in_kernel,
-                ffn_rows,
-                (
-                    *(s.active, x, normed, inner, s.ffn_shift[i], vectors),
-                    *(ffn_in.steps, ffn_in.scales),
-                ),
-                ROWS=ffn_rows,
-            ),
-            launch(
-                "ffn_out",
-                output_kernel,
-                width,
-                (
-                    *(s.active, key, inner, normed, s.ffn_shift[i], x),
-                    *(ffn_out.steps, ffn_out.scales),
-                ),
-                GATED=True,
-                INPUTS=shape.hidden,
-                STRIDE=ffn_rows,
-            ),
-        ]
-
-    head = launch(
+            {"SLOTS": slots, "WIDTH": width, "DECAY": shape.decay},
+        )
+        yield launch(
+            "output",
+            i,
+            output_kernel,
+            width,
+            *(s.active, t.y, t.y, t.normed, att_shift, t.x, output.steps, output.scales),
+            GATED=False,
+            INPUTS=width,
+            STRIDE=width,
+        )
+        yield launch(
+            "ffn_in",
+            i,
+            ffn_in_kernel,
+            ffn_rows,
+            *(s.active, t.x, t.normed, t.inner, ffn_shift, vectors, ffn_in.steps, ffn_in.scales),
+            ROWS=ffn_rows,
+        )
+        yield launch(
+            "ffn_out",
+            i,
+            output_kernel,
+            width,
+            *(s.active, key, t.inner, t.normed, ffn_shift, t.x, ffn_out.steps, ffn_out.scales),
+            GATED=True,
+            INPUTS=shape.hidden,
+            STRIDE=ffn_rows,
+        )
+    head = weights.head
+    yield launch(
         "head",
+        0,
         head_kernel,
         shape.vocabulary,
-        (s.active, x, s.logits, weights.final, weights.head.steps, weights.head.scales),
+        *(s.active, t.x, s.logits, weights.final, head.steps, head.scales),
         ROWS=shape.vocabulary,
     )
-    others = [one for i in range(shape.layers) for one in layer_launches(i)]
-    return lambda record: mix_down(0, record), (*others, head)
 
 
 _TYPES: Final = {torch.float32: "*fp32", torch.int32: "*i32", torch.int8: "*i8"}
@@ -849,10 +873,9 @@ def _variants() -> Iterator[Variant]:
     shape = Shape(models=2, layers=1, width=512, hidden=1792, mix=32, decay=64, vocabulary=768)
     weights = Weights.empty(shape, "meta")
     for slots in (1, 1024):
-        first, others = _launches(weights, Streams.allocate(shape, slots, "meta"), slots)
-        for launch in (first(torch.empty(0, dtype=torch.int32)), *others):
-            arguments = zip(launch.kernel.arg_names, launch.arguments, strict=False)
-            types = {name: _TYPES[tensor.dtype] for name, tensor in arguments}
+        for launch in Decoder(weights, slots).launches:
+            tensors = zip(launch.kernel.arg_names, launch.tensors, strict=False)
+            types = {name: _TYPES[tensor.dtype] for name, tensor in tensors}
             yield Variant(launch.kernel, types, launch.constants)
 
 

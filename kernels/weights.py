@@ -9,7 +9,7 @@ WKV and the gate), then w (the decay). Ranks are filled up with zeros to what a 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -233,6 +233,55 @@ def pack(
         ffn_out=matrix(lambda model, block: [model[block + "ffn.value.weight"]]),
         final=_tensor(np.stack([final(model) for model in models]), device),
         head=_stacked([[head(model) for model in models]])[0],
+    )
+
+
+def side_by_side(parts: Sequence[Weights]) -> Weights:
+    """The models of all ``parts`` as one stack, copied.
+
+    Raises ValueError if the models differ in more than their vocabularies.
+    """
+    shape = replace(
+        parts[0].shape,
+        models=sum(part.shape.models for part in parts),
+        vocabulary=max(part.shape.vocabulary for part in parts),
+    )
+    for part in parts:
+        if replace(part.shape, models=shape.models, vocabulary=shape.vocabulary) != shape:
+            raise ValueError("stacked models must be of one shape")
+
+    def layered(of: Callable[[Weights], Matrix]) -> Matrix:
+        matrices = [of(part) for part in parts]
+        return Matrix(
+            torch.cat([matrix.steps for matrix in matrices], 1),
+            torch.cat([matrix.scales for matrix in matrices], 1),
+        )
+
+    def by_token(of: Callable[[Weights], Tensor]) -> Tensor:
+        """From [M, vocabulary of a part, ...], filled up with zeros."""
+        tensors = [of(part) for part in parts]
+        return torch.cat(
+            [
+                torch.cat((x, x.new_zeros(len(x), shape.vocabulary - x.shape[1], *x.shape[2:])), 1)
+                for x in tensors
+            ]
+        )
+
+    return Weights(
+        shape=shape,
+        embedding=by_token(lambda part: part.embedding),
+        vectors=torch.cat([part.vectors for part in parts], 1),
+        mix_down=layered(lambda part: part.mix_down),
+        mix_up=layered(lambda part: part.mix_up),
+        branches=layered(lambda part: part.branches),
+        decay_up=layered(lambda part: part.decay_up),
+        output=layered(lambda part: part.output),
+        ffn_in=layered(lambda part: part.ffn_in),
+        ffn_out=layered(lambda part: part.ffn_out),
+        final=torch.cat([part.final for part in parts]),
+        head=Matrix(
+            by_token(lambda part: part.head.steps), by_token(lambda part: part.head.scales)
+        ),
     )
 
 

@@ -305,8 +305,11 @@ class TritonEngine:
 
     ``tensors`` are float32 under their official names. The GPU keeps the states that it advanced
     last and takes one anew only where the caller's has changed since; every call brings the states
-    back, so a failure costs nothing but the call. Raises :class:`~lofid.errors.LofidError` for
-    tensors that are missing, unknown or of a wrong shape; RuntimeError where the GPU fails.
+    back, so a failure costs nothing but the call. ``weights`` are for whoever stacks this model
+    beside another (:func:`~lofid.kernels.weights.side_by_side`) on a :class:`Deck`.
+
+    Raises :class:`~lofid.errors.LofidError` for tensors that are missing, unknown or of a wrong
+    shape; RuntimeError where the GPU fails.
     """
 
     def __init__(
@@ -314,8 +317,8 @@ class TritonEngine:
     ) -> None:
         self.name = "triton-int8"
         self._config = config
-        self._weights = stacked([(config, tensors)], device)
-        self._one = _Table(self._weights, 1)
+        self.weights: Final = stacked([(config, tensors)], device)
+        self._one = _Table(self.weights, 1)
         self._several: _Table | None = None
 
     @property
@@ -346,7 +349,7 @@ class TritonEngine:
         if count != len(states):
             raise ValueError(f"{count} tokens for {len(states)} states")
         if self._several is None or self._several.deck.slots < count:
-            self._several = _Table(self._weights, 1 << (count - 1).bit_length())
+            self._several = _Table(self.weights, 1 << (count - 1).bit_length())
         table = self._several
         slots = table.places(states)
         wanted = np.full((1, table.deck.slots), -1, np.int32)

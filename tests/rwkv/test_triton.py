@@ -17,10 +17,10 @@ from lofid.rwkv.state import State
 from lofid.rwkv.triton import Deck, TritonEngine, stacked
 from lofid.rwkv.weights import Tensors, tensor_shapes
 
-KEYS = RwkvConfig(layers=2, width=128, vocabulary=90)
+KEYS = RwkvConfig(layers=1, width=128, vocabulary=90)
 PAIR = (
-    RwkvConfig(layers=2, width=64, vocabulary=60, mix_rank=16),
-    RwkvConfig(layers=2, width=64, vocabulary=70, mix_rank=16),
+    RwkvConfig(layers=1, width=64, vocabulary=60, mix_rank=16),
+    RwkvConfig(layers=1, width=64, vocabulary=70, mix_rank=16),
 )
 END = 5
 STEPS = 3
@@ -148,13 +148,13 @@ def test_wrong_tokens_states_and_weights_are_refused(tensors: Tensors) -> None:
         with pytest.raises(ValueError, match="token ids"):
             engine.forward(tokens, State.zero(KEYS))
     with pytest.raises(ValueError, match="another shape"):
-        engine.forward([0], State.zero(RwkvConfig(1, 128, 90)))
+        engine.forward([0], State.zero(RwkvConfig(2, 128, 90)))
     with pytest.raises(ValueError, match="2 tokens for 1"):
         engine.forward_batch([0, 1], [State.zero(KEYS)])
-    with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.2"):
-        TritonEngine(RwkvConfig(3, 128, 90), tensors)
+    with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.1"):
+        TritonEngine(RwkvConfig(2, 128, 90), tensors)
     with pytest.raises(ValueError, match="one shape"):
-        stacked([(KEYS, tensors), (RwkvConfig(1, 128, 90), random_tensors(RwkvConfig(1, 128, 90)))])
+        stacked([(KEYS, tensors), (RwkvConfig(1, 64, 90), random_tensors(RwkvConfig(1, 64, 90)))])
 
 
 def test_two_models_generate_what_each_would_alone(weights: Weights, cpu: list[CpuEngine]) -> None:
