@@ -29,13 +29,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 class Preset:
     """A preset that has been read: its name, one sentence about it, and all settings.
 
-    ``own`` says that it is the user's.
+    ``own`` says that it is the user's; ``style`` names the tuned style that it is played in, None
+    where the models play as they are.
     """
 
     name: str
     description: str
     settings: Settings
     own: bool = False
+    style: str | None = None
 
 
 class PresetMistake(LofidError):
@@ -145,6 +147,11 @@ def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[Pres
         message = f"The description of preset '{source}' must be a text in quotes."
         mistakes.append(PresetMistake(message, _line(text, None, "description"), "description"))
         description = ""
+    style = document.pop("style", None)
+    if style is not None and not (isinstance(style, str) and style):
+        message = f"The style of preset '{source}' must be a name in quotes."
+        mistakes.append(PresetMistake(message, _line(text, None, "style"), "style"))
+        style = None
     for group, table in document.items():
         if not isinstance(table, dict) or group not in GROUPS:
             line_number = _line(text, None, group)
@@ -160,7 +167,7 @@ def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[Pres
                 settings = settings.with_value(path, value, _place(source, line_number))
             except LofidError as error:
                 mistakes.append(PresetMistake(str(error), line_number, path))
-    return Preset(name, description, settings), mistakes
+    return Preset(name, description, settings, style=style), mistakes
 
 
 def preset_text(description: str, settings: Settings) -> str:

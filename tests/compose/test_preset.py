@@ -105,6 +105,14 @@ def test_all_mistakes_are_told() -> None:
     assert preset.settings == Settings().with_value("sound.vinyl", 0.1)
 
 
+def test_a_preset_may_name_a_style() -> None:
+    assert parse_preset('style = "mine"', "x", "x").style == "mine"
+    assert parse_preset("", "x", "x").style is None
+    for text in ("style = 3", 'style = ""'):
+        _, (mistake,) = checked_preset(text, "x", "x.toml")
+        assert (mistake.line, mistake.key) == (1, "style")
+
+
 @pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 5000, "a = " + "{b=" * 5000])
 def test_a_hostile_file_is_a_mistake_like_any_other(text: str) -> None:
     _, (mistake,) = checked_preset(text, "mine", "mine.toml")
