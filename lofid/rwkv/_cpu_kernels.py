@@ -14,17 +14,23 @@ multiple of ``PANEL`` with zeros. A panel is stored in one of three ways, told a
 - ``uint32``: bfloat16 in pairs, [inputs / 2, PANEL]; the even input is the low half.
 - ``int8``: PANEL float32 scales, one an output, then [inputs, PANEL].
 
+**Rows.** Several tokens, of one stream or one of each of several, go through a layer together:
+each panel is read once for up to ``ROWS`` of them. Sums have the same order whatever goes with
+them, so what is written does not depend on how it is grouped, to the bit.
+
 State, decay, norms, activations and sums are float32 in all three.
 
 ``cpu.py`` packs the weights; nothing here knows names of tensors.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from llvmlite.binding import get_host_cpu_features
+from numba import carray, njit, types  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -55,7 +61,21 @@ VECTORS: Final = (
 )
 """What the rows of one layer's vectors are, by their official names."""
 
-SCRATCH_ROWS: Final = 11
+SCRATCH: Final = 11
+"""Vectors that one row of a pass needs besides the logits."""
+
+ROWS: Final = 8
+"""Tokens that advance together, reading each weight once: so many streams, or so many tokens of
+one. More would push each other's vectors out of the cache next to the core."""
+
+_WIDE: Final = get_host_cpu_features().get("avx512f", False)
+_PASS_OF_2: Final = PANEL if _WIDE else 32
+_PASS_OF_4: Final = PANEL if _WIDE else 16
+"""Outputs of two, and of three or four rows, whose sums fit into the vector registers: 32 of
+AVX-512, 16 of AVX2."""
+
+_RECALLED: Final = HEAD_SIZE if _WIDE else HEAD_SIZE // 2
+"""Columns of a head's state that are worked on at a time, for the same reason."""
 
 # Sums may be reordered and products fused; infinities and NaN keep their meaning.
 _SUMS = {"reassoc", "contract"}
@@ -73,83 +93,142 @@ _F32, _I8, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntTyp
 _VF32, _VI8, _VI32 = (ir.VectorType(kind, _LANES) for kind in (_F32, _I8, _I32))
 
 
-@intrinsic
-def _panel(
-    typing: Any, out: Any, first: Any, panels: Any, at: Any, x: Any, inputs: Any
-) -> tuple[Any, Any]:
-    """``out[first : first + PANEL]`` = the panel at ``panels[at]`` x ``x[:inputs]``.
+def _instructions(code: Callable[..., Any]) -> Any:
+    """Numba's ``intrinsic``, whose type counts the typing context as an argument of the caller."""
+    return intrinsic(prefer_literal=True)(code)
 
-    All arrays are contiguous and 1-D. Returns where the next panel begins. Written in LLVM's
-    vector instructions because no loop of Python makes a compiler keep 64 sums in registers.
+
+def _everywhere(builder: Any, scalar: Any) -> Any:
+    """A vector of one number."""
+    one = builder.insert_element(ir.Constant(_VF32, ir.Undefined), scalar, _I32(0))
+    return builder.shuffle_vector(one, one, ir.Constant(_VI32, [0] * _LANES))
+
+
+def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a`` x ``b`` + ``c``, in one rounding where the processor can."""
+    kind = ir.FunctionType(_VF32, [_VF32] * 3)
+    fused = builder.module.declare_intrinsic(f"llvm.fmuladd.v{_LANES}f32", (), kind)
+    return builder.call(fused, (a, b, c))
+
+
+@_instructions
+def _panel(
+    typing: Any,
+    out: Any,
+    row: Any,
+    first: Any,
+    panels: Any,
+    at: Any,
+    part: Any,
+    x: Any,
+    offset: Any,
+    inputs: Any,
+    rows: Any,
+    columns: Any,
+) -> tuple[Any, Any]:
+    """Some outputs of a panel for a few rows: weights x ``x``, for rows from ``row`` on.
+
+    ``out[row + n, first + c]`` = the sum over i of ``weight[part + c, i]`` x ``x[row + n, offset +
+    i]``, for n below ``rows``, c below ``columns``, i below ``inputs``. The panel begins at
+    ``panels[at]``; returns where the next one does. ``rows`` and ``columns`` are constants; ``out``
+    and ``x`` are contiguous and 2-D. Written in LLVM's vector instructions because no loop of
+    Python makes a compiler keep so many sums in registers. The order of each sum, and so each bit,
+    is the same for any ``rows`` and ``columns``.
     """
     bf16, int8 = panels.dtype == types.uint32, panels.dtype == types.int8
+    streams, width = rows.literal_value, columns.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def data(i: int) -> Any:
-            return context.make_array(signature.args[i])(context, builder, args[i]).data
+        def constant(value: int) -> Any:
+            return ir.Constant(_I64, value)
 
-        def plus(a: Any, b: int) -> Any:
-            return builder.add(a, ir.Constant(_I64, b))
+        def array(i: int) -> Any:
+            return context.make_array(signature.args[i])(context, builder, args[i])
+
+        def row_of(i: int, n: int) -> Any:
+            matrix = array(i)
+            stride = builder.extract_value(matrix.shape, 1)
+            return builder.gep(
+                matrix.data, [builder.mul(builder.add(args[1], constant(n)), stride)]
+            )
 
         def vector_at(pointer: Any, kind: Any, align: int) -> Any:
             return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=align)
 
-        def multiply_add(a: Any, b: Any, c: Any) -> Any:
-            product = builder.fmul(a, b, flags=("contract",))
-            return builder.fadd(product, c, flags=("contract",))
-
         def broadcast(pointer: Any) -> Any:
-            scalar = builder.load(pointer)
-            one = builder.insert_element(ir.Constant(_VF32, ir.Undefined), scalar, _I32(0))
-            return builder.shuffle_vector(one, one, ir.Constant(_VI32, [0] * _LANES))
+            return _everywhere(builder, builder.load(pointer))
 
-        out_data = builder.gep(data(0), [args[1]])
-        panel_data = builder.gep(data(2), [args[3]])
-        x_data, count = data(4), args[5]
-        vectors = range(0, PANEL, _LANES)
+        # One copy of it is enough: inlined wherever it is called, it took seconds to compile.
+        builder.function.attributes.add("noinline")
+        count = args[8]
+        steps = builder.udiv(count, constant(2)) if bf16 else count
         scale_bytes = 4 * PANEL if int8 else 0
-        weights = builder.gep(panel_data, [ir.Constant(_I64, scale_bytes)])
-        rows = builder.udiv(count, ir.Constant(_I64, 2)) if bf16 else count
+        words = builder.add(builder.mul(steps, constant(PANEL)), constant(scale_bytes))
+        begin = builder.gep(array(3).data, [args[4]])
+        weights = builder.gep(begin, [builder.add(args[5], constant(scale_bytes))])
+        lanes = range(0, width, _LANES)
+        ins = [builder.gep(row_of(6, n), [args[7]]) for n in range(streams)]
         zeros = ir.Constant(_VF32, None)
-        sums = [cgutils.alloca_once_value(builder, zeros) for _ in vectors]  # type: ignore[no-untyped-call]
-        with cgutils.for_range(builder, rows) as loop:
-            row = builder.mul(loop.index, ir.Constant(_I64, PANEL))
+        sums = [
+            [cgutils.alloca_once_value(builder, zeros) for _ in lanes]  # type: ignore[no-untyped-call]
+            for _ in range(streams)
+        ]
+        with cgutils.for_range(builder, steps) as loop:
+            step = builder.mul(loop.index, constant(PANEL))
             if bf16:
-                even = builder.mul(loop.index, ir.Constant(_I64, 2))
-                x0 = broadcast(builder.gep(x_data, [even]))
-                x1 = broadcast(builder.gep(x_data, [plus(even, 1)]))
+                even = builder.mul(loop.index, constant(2))
+                odd = builder.add(even, constant(1))
+                x0 = [broadcast(builder.gep(row, [even])) for row in ins]
+                x1 = [broadcast(builder.gep(row, [odd])) for row in ins]
             else:
-                x0 = broadcast(builder.gep(x_data, [loop.index]))
-            for lane, total in zip(vectors, sums, strict=True):
-                pointer = builder.gep(weights, [plus(row, lane)])
-                value = builder.load(total)
+                x0 = [broadcast(builder.gep(row, [loop.index])) for row in ins]
+            for place, lane in enumerate(lanes):
+                pointer = builder.gep(weights, [builder.add(step, constant(lane))])
                 if bf16:
                     # A bfloat16 is the upper half of a float32.
                     pair = vector_at(pointer, _VI32, 4)
                     low = builder.shl(pair, ir.Constant(_VI32, [16] * _LANES))
                     high = builder.and_(pair, ir.Constant(_VI32, [0xFFFF0000] * _LANES))
-                    value = multiply_add(builder.bitcast(low, _VF32), x0, value)
-                    value = multiply_add(builder.bitcast(high, _VF32), x1, value)
+                    pieces = [(builder.bitcast(low, _VF32), x0), (builder.bitcast(high, _VF32), x1)]
                 elif int8:
                     wide = builder.sext(vector_at(pointer, _VI8, 1), _VI32)
-                    value = multiply_add(builder.sitofp(wide, _VF32), x0, value)
+                    pieces = [(builder.sitofp(wide, _VF32), x0)]
                 else:
-                    value = multiply_add(vector_at(pointer, _VF32, 4), x0, value)
-                builder.store(value, total)
-        for lane, total in zip(vectors, sums, strict=True):
-            value = builder.load(total)
-            if int8:
-                pointer = builder.gep(panel_data, [ir.Constant(_I64, 4 * lane)])
-                value = builder.fmul(value, vector_at(pointer, _VF32, 4))
-            target = builder.gep(out_data, [ir.Constant(_I64, lane)])
-            builder.store(value, builder.bitcast(target, _VF32.as_pointer()), align=4)
-        words = builder.mul(rows, ir.Constant(_I64, PANEL))
-        return plus(builder.add(args[3], words), scale_bytes)
+                    pieces = [(vector_at(pointer, _VF32, 4), x0)]
+                for n in range(streams):
+                    value = builder.load(sums[n][place])
+                    for piece, inputs_of in pieces:
+                        value = _multiply_add(builder, piece, inputs_of[n], value)
+                    builder.store(value, sums[n][place])
+        for n in range(streams):
+            target = builder.gep(row_of(0, n), [args[2]])
+            for lane, total in zip(lanes, sums[n], strict=True):
+                value = builder.load(total)
+                if int8:
+                    scale = builder.mul(builder.add(args[5], constant(lane)), constant(4))
+                    value = builder.fmul(value, vector_at(builder.gep(begin, [scale]), _VF32, 4))
+                here = builder.gep(target, [constant(lane)])
+                builder.store(value, builder.bitcast(here, _VF32.as_pointer()), align=4)
+        return builder.add(args[4], words)
 
-    return types.int64(out, types.int64, panels, types.int64, x, types.int64), generate
+    whole = types.int64
+    return (
+        whole(out, whole, whole, panels, whole, whole, x, whole, whole, rows, columns),
+        generate,
+    )
 
 
-@intrinsic
+@_instructions
+def _floats_at(typing: Any, address: Any) -> tuple[Any, Any]:
+    """A pointer to float32 from an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], _F32.as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), generate  # type: ignore[no-untyped-call]
+
+
+@_instructions
 def _times_power(typing: Any, value: Any, shifted: Any) -> tuple[Any, Any]:
     """``value`` x 2^n, where ``shifted`` is n + 1.5 x 2^23: n then lies in its lowest bits."""
 
@@ -181,8 +260,7 @@ def _exp(x: Any) -> Any:
     n = shifted - _SHIFT
     rest = x - n * _LN2_HIGH - n * _LN2_LOW
     value = ((((_E6 * rest + _E5) * rest + _E4) * rest + _E3) * rest + _E2) * rest + _E1
-    # numba's stub counts the typing context as an argument of the caller, here and below.
-    return _times_power(value * rest * rest + rest + _ONE, shifted)  # type: ignore[call-arg]
+    return _times_power(value * rest * rest + rest + _ONE, shifted)
 
 
 @njit(error_model="numpy")
@@ -193,10 +271,45 @@ def _tanh(x: _Array, size: int) -> None:
 
 
 @njit(error_model="numpy")
-def _project(out: _Array, outputs: int, panels: _Array, at: int, x: _Array, inputs: int) -> int:
-    """``out`` = the matrix at ``panels[at]`` x ``x``; returns where the next matrix begins."""
+def _project(
+    out: _Array,
+    rows: int,
+    outputs: int,
+    panels: _Array,
+    at: int,
+    x: _Array,
+    offset: int,
+    inputs: int,
+) -> int:
+    """``out[:rows]`` = the matrix at ``panels[at]`` x ``x[:rows, offset : offset + inputs]``.
+
+    Returns where the next matrix begins. A panel comes from memory once, for all rows; up to four
+    rows share each of its numbers in a register.
+    """
+    after = at
     for first in range(0, outputs, PANEL):
-        at = _panel(out, first, panels, at, x, inputs)  # type: ignore[call-arg]
+        row = 0
+        while row < rows:
+            left = rows - row
+            if left >= 4:
+                for part in range(0, PANEL, _PASS_OF_4):
+                    after = _panel(
+                        out, row, first + part, panels, at, part, x, offset, inputs, 4, _PASS_OF_4
+                    )
+            elif left == 3:
+                for part in range(0, PANEL, _PASS_OF_4):
+                    after = _panel(
+                        out, row, first + part, panels, at, part, x, offset, inputs, 3, _PASS_OF_4
+                    )
+            elif left == 2:
+                for part in range(0, PANEL, _PASS_OF_2):
+                    after = _panel(
+                        out, row, first + part, panels, at, part, x, offset, inputs, 2, _PASS_OF_2
+                    )
+            else:
+                after = _panel(out, row, first, panels, at, 0, x, offset, inputs, 1, PANEL)
+            row += 4
+        at = after
     return at
 
 
@@ -237,27 +350,97 @@ def _mix_by_token(
 
 
 @njit(error_model="numpy", fastmath=_SUMS)
-def _wkv(
-    y: _Array, state: _Array, r: _Array, k: _Array, v: _Array, decay: _Array, bonus: _Array
-) -> None:
-    """One head, all arguments [64] but ``state`` [64 (key), 64 (value)], advanced in place."""
+def _decay(out: _Array, base: _Array, more: _Array, size: int) -> None:
+    for i in range(size):
+        out[i] = _exp(-_exp(base[i] + more[i]))
+
+
+@njit(error_model="numpy", fastmath=_SUMS)
+def _square(x: _Array, size: int) -> None:
+    """The square of what is positive, in place."""
+    for i in range(size):
+        x[i] = max(x[i], _ZERO) * max(x[i], _ZERO)
+
+
+@njit(error_model="numpy", fastmath=_SUMS)
+def _add(x: _Array, more: _Array, size: int) -> None:
+    for i in range(size):
+        x[i] += more[i]
+
+
+@njit(error_model="numpy", fastmath=_SUMS)
+def _add_gated(x: _Array, more: _Array, gate: _Array, size: int) -> None:
+    """Add ``more`` x sigmoid(``gate``)."""
+    for i in range(size):
+        x[i] += more[i] / (_ONE + _exp(-gate[i]))
+
+
+@_instructions
+def _recall(
+    typing: Any, y: Any, first: Any, state: Any, r: Any, k: Any, v: Any, decay: Any
+) -> tuple[Any, Any]:
+    """Add what a head's state answers to ``r``, then advance the state, in ``_RECALLED`` columns.
+
+    ``y[j]`` += the sum over i of ``r[i] state[i, j]``, and then ``state[i, j]`` = ``decay[i]
+    state[i, j] + k[i] v[j]``, for the columns j from ``first``; contiguous arrays [64], ``state``
+    [64, 64]. Vector instructions, as in ``_panel``: a compiler does not keep ``y`` in registers
+    while it writes to the state.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def data(n: int) -> Any:
+            return context.make_array(signature.args[n])(context, builder, args[n]).data
+
+        def vector(pointer: Any) -> Any:
+            return builder.bitcast(pointer, _VF32.as_pointer())
+
+        places = [ir.Constant(_I64, lane) for lane in range(0, _RECALLED, _LANES)]
+        y_data, v_data = (builder.gep(data(n), [args[1]]) for n in (0, 5))
+        values = [builder.load(vector(builder.gep(v_data, [place])), align=4) for place in places]
+        sums = []
+        for place in places:
+            start = builder.load(vector(builder.gep(y_data, [place])), align=4)
+            sums.append(cgutils.alloca_once_value(builder, start))  # type: ignore[no-untyped-call]
+        here = builder.gep(data(2), [args[1]])
+        with cgutils.for_range(builder, ir.Constant(_I64, HEAD_SIZE)) as loop:
+            # Neighbours change places: so the sums were ordered when the music was first judged.
+            i = builder.xor(loop.index, ir.Constant(_I64, 1))
+            asked, key, kept = (
+                _everywhere(builder, builder.load(builder.gep(data(array), [i])))
+                for array in (3, 4, 6)
+            )
+            row = builder.gep(here, [builder.mul(i, ir.Constant(_I64, HEAD_SIZE))])
+            for place, value, total in zip(places, values, sums, strict=True):
+                pointer = vector(builder.gep(row, [place]))
+                old = builder.load(pointer, align=4)
+                builder.store(_multiply_add(builder, asked, old, builder.load(total)), total)
+                new = _multiply_add(builder, kept, old, builder.fmul(key, value))
+                builder.store(new, pointer, align=4)
+        for place, total in zip(places, sums, strict=True):
+            builder.store(builder.load(total), vector(builder.gep(y_data, [place])), align=4)
+        return context.get_dummy_value()
+
+    return types.void(y, types.int64, state, r, k, v, decay), generate
+
+
+@njit(error_model="numpy", fastmath=_SUMS)
+def _own_part(y: _Array, r: _Array, k: _Array, v: _Array, bonus: _Array) -> None:
+    """``y`` = what the token itself answers, before the state remembers it."""
     own = _ZERO
     for i in range(HEAD_SIZE):
         own += r[i] * bonus[i] * k[i]
     for j in range(HEAD_SIZE):
         y[j] = own * v[j]
-    for i in range(0, HEAD_SIZE, 4):
-        r0, r1, r2, r3 = r[i], r[i + 1], r[i + 2], r[i + 3]
-        k0, k1, k2, k3 = k[i], k[i + 1], k[i + 2], k[i + 3]
-        w0, w1, w2, w3 = decay[i], decay[i + 1], decay[i + 2], decay[i + 3]
-        for j in range(HEAD_SIZE):
-            s0, s1, s2, s3 = state[i, j], state[i + 1, j], state[i + 2, j], state[i + 3, j]
-            value = v[j]
-            y[j] += (r0 * s0 + r1 * s1) + (r2 * s2 + r3 * s3)
-            state[i, j] = w0 * s0 + k0 * value
-            state[i + 1, j] = w1 * s1 + k1 * value
-            state[i + 2, j] = w2 * s2 + k2 * value
-            state[i + 3, j] = w3 * s3 + k3 * value
+
+
+@njit(error_model="numpy")
+def _wkv(
+    y: _Array, state: _Array, r: _Array, k: _Array, v: _Array, decay: _Array, bonus: _Array
+) -> None:
+    """One head, all arguments [64] but ``state`` [64 (key), 64 (value)], advanced in place."""
+    _own_part(y, r, k, v, bonus)
+    for first in range(0, HEAD_SIZE, _RECALLED):
+        _recall(y, first, state, r, k, v, decay)
 
 
 @njit(error_model="numpy", fastmath=_SUMS)
@@ -289,16 +472,23 @@ def advance(
     att_shift: _Array,
     ffn_shift: _Array,
     wkv: _Array,
+    addresses: _Array,
     scratch: _Array,
     logits: _Array,
 ) -> None:
-    """Advance the state in place over ``tokens`` [T]; ``logits`` are those after the last.
+    """Advance one state over all ``tokens`` [T], or each of T states over one of them.
+
+    One state is given by its three arrays, which are advanced in place, and ``addresses`` is empty;
+    then ``logits[0]`` are those after the last token. With ``addresses`` [T, 3], where the three
+    arrays of each state lie, the arrays are not used, and ``logits[t]`` are those of state t. To
+    the bit, a token's result does not depend on what others go with it.
 
     Weights: ``embedding`` [vocabulary, width], already normed by ``ln0``; ``vectors`` [layers,
     ``len(VECTORS)``, width]; ``matrices`` [layers, panels of one layer] in the order of use below;
     ``final`` [2, width], weight and bias of ``ln_out``; ``head``: panels. ``ranks`` are those of
-    mix and decay. ``scratch`` [``SCRATCH_ROWS``, at least the widest vector, filled up to a whole
-    panel], ``logits`` [vocabulary, filled up]. Nothing is allocated and no bound is checked.
+    mix and decay. ``scratch`` [``SCRATCH``, ``ROWS``, at least the widest vector, filled up to a
+    whole panel], ``logits`` [1 or T, vocabulary, filled up]. Nothing is allocated and no bound is
+    checked.
     """
     layers, _, width = vectors.shape
     heads = width // HEAD_SIZE
@@ -306,9 +496,13 @@ def advance(
     x, normed, step, mixed = scratch[0], scratch[1], scratch[2], scratch[3]
     low, more, decay = scratch[4], scratch[5], scratch[6]
     r, k, v, g = scratch[7], scratch[8], scratch[9], scratch[10]
-    for token in tokens:
-        for i in range(width):
-            x[i] = embedding[token, i]
+    alone = addresses.shape[0] == 0
+    att_at, ffn_at, wkv_at = att_shift.ctypes.data, ffn_shift.ctypes.data, wkv.ctypes.data
+    for start in range(0, tokens.size, ROWS):
+        rows = min(ROWS, tokens.size - start)
+        for row in range(rows):
+            for i in range(width):
+                x[row, i] = embedding[tokens[start + row], i]
         for layer in range(layers):
             panels = matrices[layer]
             ln1, ln1_bias = vectors[layer, 0], vectors[layer, 1]
@@ -318,53 +512,82 @@ def advance(
             ln_x, ln_x_bias = vectors[layer, 10], vectors[layer, 11]
             ln2, ln2_bias = vectors[layer, 12], vectors[layer, 13]
             ffn_maa_k, ffn_maa_r = vectors[layer, 14], vectors[layer, 15]
+            shift = 4 * layer * width
 
-            _layer_norm(normed, x, ln1, ln1_bias, width)
-            _step_back(step, att_shift[layer], normed, width)
-            _mix(mixed, normed, step, maa_x, width)
-            at = _project(low, 5 * mix_rank, panels, 0, mixed, width)
-            _tanh(low, 5 * mix_rank)
+            for row in range(rows):
+                if not alone:
+                    att_at = addresses[start + row, 0]
+                last = carray(_floats_at(att_at + shift), (width,))
+                _layer_norm(normed[row], x[row], ln1, ln1_bias, width)
+                _step_back(step[row], last, normed[row], width)
+                _mix(mixed[row], normed[row], step[row], maa_x, width)
+            at = _project(low, rows, 5 * mix_rank, panels, 0, mixed, 0, width)
+            for row in range(rows):
+                _tanh(low[row], 5 * mix_rank)
 
-            at = _project(more, width, panels, at, low, mix_rank)
-            _mix_by_token(mixed, normed, step, maa_w, more, width)
-            at = _project(decay, decay_rank, panels, at, mixed, width)
-            _tanh(decay, decay_rank)
-            at = _project(more, width, panels, at, decay, decay_rank)
-            for i in range(width):
-                decay[i] = _exp(-_exp(base_decay[i] + more[i]))
+            at = _project(more, rows, width, panels, at, low, 0, mix_rank)
+            for row in range(rows):
+                _mix_by_token(mixed[row], normed[row], step[row], maa_w, more[row], width)
+            at = _project(decay, rows, decay_rank, panels, at, mixed, 0, width)
+            for row in range(rows):
+                _tanh(decay[row], decay_rank)
+            at = _project(more, rows, width, panels, at, decay, 0, decay_rank)
+            for row in range(rows):
+                _decay(decay[row], base_decay, more[row], width)
 
-            at = _project(more, width, panels, at, low[mix_rank:], mix_rank)
-            _mix_by_token(mixed, normed, step, maa_k, more, width)
-            at = _project(k, width, panels, at, mixed, width)
-            at = _project(more, width, panels, at, low[2 * mix_rank :], mix_rank)
-            _mix_by_token(mixed, normed, step, maa_v, more, width)
-            at = _project(v, width, panels, at, mixed, width)
-            at = _project(more, width, panels, at, low[3 * mix_rank :], mix_rank)
-            _mix_by_token(mixed, normed, step, maa_r, more, width)
-            at = _project(r, width, panels, at, mixed, width)
-            at = _project(more, width, panels, at, low[4 * mix_rank :], mix_rank)
-            _mix_by_token(mixed, normed, step, maa_g, more, width)
-            at = _project(g, width, panels, at, mixed, width)
+            at = _project(more, rows, width, panels, at, low, mix_rank, mix_rank)
+            for row in range(rows):
+                _mix_by_token(mixed[row], normed[row], step[row], maa_k, more[row], width)
+            at = _project(k, rows, width, panels, at, mixed, 0, width)
+            at = _project(more, rows, width, panels, at, low, 2 * mix_rank, mix_rank)
+            for row in range(rows):
+                _mix_by_token(mixed[row], normed[row], step[row], maa_v, more[row], width)
+            at = _project(v, rows, width, panels, at, mixed, 0, width)
+            at = _project(more, rows, width, panels, at, low, 3 * mix_rank, mix_rank)
+            for row in range(rows):
+                _mix_by_token(mixed[row], normed[row], step[row], maa_r, more[row], width)
+            at = _project(r, rows, width, panels, at, mixed, 0, width)
+            at = _project(more, rows, width, panels, at, low, 4 * mix_rank, mix_rank)
+            for row in range(rows):
+                _mix_by_token(mixed[row], normed[row], step[row], maa_g, more[row], width)
+            at = _project(g, rows, width, panels, at, mixed, 0, width)
 
-            for h in range(heads):
-                a, b = h * HEAD_SIZE, (h + 1) * HEAD_SIZE
-                y = mixed[a:b]
-                _wkv(y, wkv[layer, h], r[a:b], k[a:b], v[a:b], decay[a:b], bonus[a:b])
-                _norm_and_gate(y, ln_x[a:b], ln_x_bias[a:b], g[a:b])
-            at = _project(more, width, panels, at, mixed, width)
-            for i in range(width):
-                x[i] += more[i]
+            for row in range(rows):
+                if not alone:
+                    wkv_at = addresses[start + row, 2]
+                for h in range(heads):
+                    a, b = h * HEAD_SIZE, (h + 1) * HEAD_SIZE
+                    place = wkv_at + 4 * (layer * heads + h) * HEAD_SIZE * HEAD_SIZE
+                    state = carray(_floats_at(place), (HEAD_SIZE, HEAD_SIZE))
+                    y = mixed[row, a:b]
+                    _wkv(
+                        y, state, r[row, a:b], k[row, a:b], v[row, a:b], decay[row, a:b], bonus[a:b]
+                    )
+                    _norm_and_gate(y, ln_x[a:b], ln_x_bias[a:b], g[row, a:b])
+            at = _project(more, rows, width, panels, at, mixed, 0, width)
 
-            _layer_norm(normed, x, ln2, ln2_bias, width)
-            _step_back(step, ffn_shift[layer], normed, width)
-            _mix(mixed, normed, step, ffn_maa_r, width)
-            at = _project(r, width, panels, at, mixed, width)
-            _mix(mixed, normed, step, ffn_maa_k, width)
-            at = _project(k, hidden, panels, at, mixed, width)
-            for i in range(hidden):
-                k[i] = max(k[i], _ZERO) * max(k[i], _ZERO)
-            at = _project(more, width, panels, at, k, hidden)
-            for i in range(width):
-                x[i] += more[i] / (_ONE + _exp(-r[i]))
-    _layer_norm(normed, x, final[0], final[1], width)
-    _project(logits, logits.size, head, 0, normed, width)
+            for row in range(rows):
+                if not alone:
+                    ffn_at = addresses[start + row, 1]
+                last = carray(_floats_at(ffn_at + shift), (width,))
+                _add(x[row], more[row], width)
+                _layer_norm(normed[row], x[row], ln2, ln2_bias, width)
+                _step_back(step[row], last, normed[row], width)
+                _mix(mixed[row], normed[row], step[row], ffn_maa_r, width)
+            at = _project(r, rows, width, panels, at, mixed, 0, width)
+            for row in range(rows):
+                _mix(mixed[row], normed[row], step[row], ffn_maa_k, width)
+            at = _project(k, rows, hidden, panels, at, mixed, 0, width)
+            for row in range(rows):
+                _square(k[row], hidden)
+            at = _project(more, rows, width, panels, at, k, 0, hidden)
+            for row in range(rows):
+                _add_gated(x[row], more[row], r[row], width)
+        if alone and start + rows < tokens.size:
+            continue
+        for row in range(rows):
+            _layer_norm(normed[row], x[row], final[0], final[1], width)
+        if alone:
+            normed[0, :width] = normed[rows - 1, :width]
+            rows = 1
+        _project(logits[start * (not alone) :], rows, logits.shape[1], head, 0, normed, 0, width)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lofid.rwkv import _cpu_kernels as kernels
 from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.quantise import quantised
 from lofid.rwkv.state import State
 from lofid.rwkv.weights import check_tensors
 
@@ -28,6 +29,7 @@ _DTYPES: Final[Mapping[Storage, type[np.generic]]] = {
 
 _Floats = NDArray[np.float32]
 _LINE = 64  # bytes of a cache line
+_ALONE = np.zeros((0, 3), np.int64)
 
 
 class CpuEngine:
@@ -67,9 +69,11 @@ class CpuEngine:
         self._head = _stacked([[_panels(tensors["head.weight"], storage)]], storage)[0]
 
         widest = max(width, config.hidden, 5 * config.mix_rank, config.decay_rank)
-        self._scratch = _aligned((kernels.SCRATCH_ROWS, _filled(widest)), np.float32)
-        self._logits = _aligned((_filled(config.vocabulary),), np.float32)
+        self._scratch = _aligned((kernels.SCRATCH, kernels.ROWS, _filled(widest)), np.float32)
+        self._logits = _aligned((1, _filled(config.vocabulary)), np.float32)
         self._token = np.zeros(1, np.int64)
+        self._tokens = np.zeros(1, np.int64)
+        self._addresses = np.zeros((1, 3), np.int64)
 
     @property
     def config(self) -> RwkvConfig:
@@ -84,20 +88,48 @@ class CpuEngine:
         if len(tokens) == 1:
             ids = self._token
             ids[0] = tokens[0]
-            lowest = highest = tokens[0]
         else:
             ids = np.asarray(tokens, np.int64)
-            lowest, highest = min(tokens), max(tokens)
+        self._check(tokens, (state,))
+        self._advance(ids, state, _ALONE)
+        return self._logits[0, : self._config.vocabulary]
+
+    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> _Floats:
+        """Advance each of ``states`` in place over its own one of ``tokens``.
+
+        Returns the logits [B, vocabulary], to the bit those of :meth:`forward`. Up to ``ROWS``
+        streams read the weights together. Raises ValueError as :meth:`forward` does, and for
+        states that are not distinct or not as many as tokens.
+        """
+        count = len(tokens)
+        if count != len(states) or len({id(state) for state in states}) != count:
+            raise ValueError("a batch needs one state of its own for each token")
+        self._check(tokens, states)
+        if len(self._logits) < count:
+            self._logits = _aligned((count, self._logits.shape[1]), np.float32)
+            self._tokens = np.zeros(count, np.int64)
+            self._addresses = np.zeros((count, 3), np.int64)
+        self._tokens[:count] = tokens
+        for row, state in enumerate(states):
+            for column, part in enumerate((state.att_shift, state.ffn_shift, state.wkv)):
+                self._addresses[row, column] = part.ctypes.data
+        self._advance(self._tokens[:count], states[0], self._addresses[:count])
+        return self._logits[:count, : self._config.vocabulary]
+
+    def _check(self, tokens: Sequence[int], states: Sequence[State]) -> None:
         config = self._config
-        if lowest < 0 or highest >= config.vocabulary:
+        if min(tokens) < 0 or max(tokens) >= config.vocabulary:
             raise ValueError(f"token ids must lie in 0..{config.vocabulary - 1}")
         shape = (config.layers, config.width)
-        if (
-            state.wkv.shape[:2] != (config.layers, config.heads)
-            or state.att_shift.shape != shape
-            or state.ffn_shift.shape != shape
-        ):
-            raise ValueError("the state belongs to a model of another shape")
+        for state in states:
+            if (
+                state.wkv.shape[:2] != (config.layers, config.heads)
+                or state.att_shift.shape != shape
+                or state.ffn_shift.shape != shape
+            ):
+                raise ValueError("the state belongs to a model of another shape")
+
+    def _advance(self, ids: NDArray[np.int64], state: State, addresses: NDArray[np.int64]) -> None:
         kernels.advance(
             ids,
             self._embedding,
@@ -106,14 +138,14 @@ class CpuEngine:
             self._final,
             self._head,
             self._ranks,
-            config.hidden,
+            self._config.hidden,
             state.att_shift,
             state.ffn_shift,
             state.wkv,
+            addresses,
             self._scratch,
             self._logits,
         )
-        return self._logits[: config.vocabulary]
 
 
 def _in_order_of_use(tensors: Mapping[str, _Floats], layer: int) -> list[_Floats]:
@@ -153,11 +185,14 @@ def _panels(matrix: _Floats, storage: Storage) -> NDArray[np.uint8]:
         # Round half to even, then keep the upper half.
         half = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
         return _bytes(half[:, :, 0] | (half[:, :, 1] << 16))
-    scale = np.abs(panels).max(2, keepdims=True) / 127
-    steps = np.rint(panels / np.where(scale > 0, scale, 1)).astype(np.int8).transpose(0, 2, 1)
+    steps, scales = quantised(filled)
     count = len(panels)
     return np.concatenate(
-        (_bytes(scale).reshape(count, -1), _bytes(steps).reshape(count, -1)), 1
+        (
+            _bytes(scales).reshape(count, -1),
+            _bytes(steps.reshape(panels.shape).transpose(0, 2, 1)).reshape(count, -1),
+        ),
+        1,
     ).reshape(-1)
 
 

@@ -2,13 +2,17 @@ import os
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lofid.errors import LofidError
@@ -110,9 +114,70 @@ def test_many_tokens_in_one_call_equal_one_by_one(storage: Storage) -> None:
     single, block = State.zero(config), State.zero(config)
     expected = logits_one_by_one(engine, tokens, single)[-1]
     np.testing.assert_array_equal(engine.forward(tokens, block), expected)
-    np.testing.assert_array_equal(block.wkv, single.wkv)
-    np.testing.assert_array_equal(block.att_shift, single.att_shift)
-    np.testing.assert_array_equal(block.ffn_shift, single.ffn_shift)
+    assert_same(block, single)
+
+
+def assert_same(found: State, expected: State) -> None:
+    np.testing.assert_array_equal(found.wkv, expected.wkv)
+    np.testing.assert_array_equal(found.att_shift, expected.att_shift)
+    np.testing.assert_array_equal(found.ffn_shift, expected.ffn_shift)
+
+
+@cache
+def small_engine(shape: int, storage: Storage) -> CpuEngine:
+    return CpuEngine(SHAPES[shape], random_tensors(SHAPES[shape]), storage)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.integers(0, 2),
+    storage=st.sampled_from(STORAGES),
+    streams=st.integers(1, 11),
+    before=st.lists(st.integers(0, 20), min_size=11, max_size=11),
+    seed=st.integers(0, 99),
+)
+def test_a_batch_is_to_the_bit_what_each_stream_is_alone(
+    shape: int, storage: Storage, streams: int, before: list[int], seed: int
+) -> None:
+    """Streams of different pasts, several steps, so that each one's state has to be right."""
+    config, engine = SHAPES[shape], small_engine(shape, storage)
+    rng = np.random.default_rng(seed)
+    together = [State.zero(config) for _ in range(streams)]
+    for state, length in zip(together, before, strict=False):
+        if length:
+            engine.forward(rng.integers(config.vocabulary, size=length).tolist(), state)
+    alone = [state.copy() for state in together]
+    for _ in range(2):
+        tokens = rng.integers(config.vocabulary, size=streams).tolist()
+        logits = engine.forward_batch(tokens, together).copy()
+        assert logits.shape == (streams, config.vocabulary)
+        for row, state in enumerate(alone):
+            np.testing.assert_array_equal(logits[row], engine.forward([tokens[row]], state))
+            assert_same(together[row], state)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_nothing_is_allocated_for_a_token(storage: Storage) -> None:
+    config, engine = SHAPES[1], small_engine(1, storage)
+    states = [State.zero(config) for _ in range(3)]
+
+    def advance() -> None:
+        engine.forward([1], states[0])
+        engine.forward_batch([1, 2, 3], states)
+
+    advance()
+    tracemalloc.start()
+    try:
+        advance()
+        settled, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(20):
+            advance()
+        left, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left - settled < 1_000
+    assert most - settled < 4_000  # the numbers and views of one call, no array of floats
 
 
 def test_a_copied_state_is_a_moment_to_return_to() -> None:
@@ -160,6 +225,10 @@ def test_wrong_tokens_and_states_are_refused() -> None:
             engine.forward([0, token], State.zero(config))
     with pytest.raises(ValueError, match="another shape"):
         engine.forward([0], State.zero(SHAPES[0]))
+    state = State.zero(config)
+    for tokens, states in (([0, 1], [state, state]), ([0], [state, State.zero(config)])):
+        with pytest.raises(ValueError, match="state of its own"):
+            engine.forward_batch(tokens, states)
     with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.3"):
         CpuEngine(RwkvConfig(4, 128, 531), random_tensors(config))
 
