@@ -18,6 +18,12 @@ def _complete_preset(typed: str) -> list[str]:
     return [name for name in preset_names() if name.startswith(typed)]
 
 
+def _complete_model(typed: str) -> list[str]:
+    from lofid.rwkv.styles import installed_names
+
+    return [name for name in installed_names() if name.startswith(typed)]
+
+
 def _complete_style(typed: str) -> list[str]:
     from lofid.rwkv.styles import style_names
 
@@ -54,6 +60,14 @@ KeysModelOption = Annotated[
 ]
 DrumsModelOption = Annotated[
     Path | None, typer.Option("--drums-model", help="Weights of the drums, likewise.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="An installed model, from `lofid models`; default: the one of lofid.",
+        autocompletion=_complete_model,
+    ),
 ]
 StyleOption = Annotated[
     str | None,
@@ -92,9 +106,13 @@ def chosen_preset(name: str, tempo: float | None, key: str | None) -> Preset:
 
 
 def opened_station(
-    engine: EngineName, keys_model: Path | None, drums_model: Path | None, style: str | None
+    engine: EngineName,
+    model: str | None,
+    keys_model: Path | None,
+    drums_model: Path | None,
+    style: str | None,
 ) -> "Relay":
-    """A station with the models that come with lofid, or the given ones; to be closed.
+    """A station with the models of these options; to be closed.
 
     Changes of the engine are told on the terminal. Raises LofidError where a model or the style
     cannot be used.
@@ -103,7 +121,7 @@ def opened_station(
     from lofid.compose.voices import load_voices
 
     return opened_relay(
-        load_voices({"keys": keys_model, "drums": drums_model}, style),
+        load_voices({"keys": keys_model, "drums": drums_model}, model, style),
         engine,
         lambda remark: ERR.print(remark, style="yellow", highlight=False, markup=False),
     )

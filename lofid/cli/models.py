@@ -14,12 +14,22 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, get, pack, publish, import and export models.", no_args_is_help=True)
 
-PlayerOption = Annotated[str, typer.Option("--player", help="keys or drums.")]
+PlayerOption = Annotated[
+    str,
+    typer.Option("--player", help="keys or drums.", autocompletion=lambda: ["keys", "drums"]),
+]
 
 
 @app.command("list")
 def list_models(json: JsonOption = False) -> None:
-    """List the models that come with lofid and those that are installed."""
+    """List the models that come with lofid and those that are installed.
+
+    [dim]Examples:[/dim]
+
+    lofid models list
+
+    lofid models list --json
+    """
     from lofid.compose.voices import VOCABULARIES
     from lofid.learn.publish import present
     from lofid.rwkv.shipped import shipped_model
@@ -84,7 +94,12 @@ def pack(
     keys: Annotated[Path | None, typer.Option("--keys", help="Weights of the keys.")] = None,
     drums: Annotated[Path | None, typer.Option("--drums", help="Weights of the drums.")] = None,
 ) -> None:
-    """Write trained models as a folder for others: shards of 16 MB, and a model card."""
+    """Write trained models as a folder for others: shards of 16 MB, and a model card.
+
+    [dim]Examples:[/dim]
+
+    lofid models pack mine --keys runs/keys/model.safetensors
+    """
     from lofid.learn.publish import save_pretrained
     from lofid.rwkv.weights import load_model
 
@@ -101,7 +116,12 @@ def push(
     folder: Annotated[Path, typer.Argument(help="A folder that `lofid models pack` wrote.")],
     repository: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face hub.")],
 ) -> None:
-    """Publish a packed folder on the Hugging Face hub; log in with `hf auth login` before."""
+    """Publish a packed folder on the Hugging Face hub; log in with `hf auth login` before.
+
+    [dim]Examples:[/dim]
+
+    lofid models push mine OWNER/mine
+    """
     from lofid.learn.publish import push_to_hub
 
     _tell(push_to_hub(folder, repository))
@@ -117,7 +137,12 @@ def import_model(
         typer.Option("--vocabulary", help="What its token ids mean: keys, drums or thesis."),
     ] = "unknown",
 ) -> None:
-    """Install the weights of other RWKV software; what they do not tell stays unknown."""
+    """Install the weights of other RWKV software; what they do not tell stays unknown.
+
+    [dim]Examples:[/dim]
+
+    lofid models import rwkv-keys.pth --player keys --as other --vocabulary keys
+    """
     _need_torch()
     from lofid.learn.official import import_official
     from lofid.rwkv.styles import model_path
@@ -134,7 +159,12 @@ def export_model(
     weights: Annotated[Path, typer.Argument(help="A model's file, or its folder of shards.")],
     path: Annotated[Path, typer.Argument(help="The .pth to write.")],
 ) -> None:
-    """Write weights as an official .pth, which other RWKV software runs."""
+    """Write weights as an official .pth, which other RWKV software runs.
+
+    [dim]Examples:[/dim]
+
+    lofid models export runs/keys/model.safetensors keys.pth
+    """
     _need_torch()
     from lofid.learn.official import export_official
     from lofid.rwkv.weights import load_model

@@ -13,6 +13,7 @@ from lofid.cli._station import (
     EngineOption,
     KeyOption,
     KeysModelOption,
+    ModelOption,
     PresetOption,
     SeedOption,
     StyleOption,
@@ -44,6 +45,7 @@ def play(
         list[str] | None,
         typer.Option("--output", "-o", help=f"Where to; repeatable; default: device. {_KINDS}."),
     ] = None,
+    model: ModelOption = None,
     keys_model: KeysModelOption = None,
     drums_model: DrumsModelOption = None,
     style: StyleOption = None,
@@ -75,7 +77,9 @@ def play(
             from lofid.sound.studio import Studio
 
             transport = Transport(Studio(chosen.settings, seed), seed)
-            station = stack.enter_context(opened_station(engine, keys_model, drums_model, style))
+            station = stack.enter_context(
+                opened_station(engine, model, keys_model, drums_model, style)
+            )
             bars = stack.enter_context(Ahead(station.bars(chosen.settings, seed), BARS_AHEAD))
             coming = Coming(bars, BARS_AHEAD)
         status = stack.enter_context(Status(chosen.name, station))

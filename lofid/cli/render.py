@@ -16,6 +16,7 @@ from lofid.cli._station import (
     EngineOption,
     KeyOption,
     KeysModelOption,
+    ModelOption,
     PresetOption,
     SeedOption,
     StyleOption,
@@ -57,6 +58,7 @@ def render(
             help="Also write every stem, as it enters the mix (before the tape): OUT-drums.wav ...",
         ),
     ] = False,
+    model: ModelOption = None,
     keys_model: KeysModelOption = None,
     drums_model: DrumsModelOption = None,
     style: StyleOption = None,
@@ -96,7 +98,7 @@ def render(
             {} if as_notes else stack.enter_context(_opened_files(out, stems, chosen.settings))
         )
         progress = stack.enter_context(_progress())
-        station = stack.enter_context(opened_station(engine, keys_model, drums_model, style))
+        station = stack.enter_context(opened_station(engine, model, keys_model, drums_model, style))
         music = length.followed(station.bars(chosen.settings, seed), progress, stop)
         if as_notes:
             from lofid.sound.synth import programs

@@ -13,6 +13,7 @@ from lofid.cli._station import (
     DrumsModelOption,
     EngineOption,
     KeysModelOption,
+    ModelOption,
     PresetOption,
     SeedOption,
     StyleOption,
@@ -54,6 +55,7 @@ def serve(
         bool,
         typer.Option("--virtual-clock", help="Play as fast as the machine can, for tests."),
     ] = False,
+    model: ModelOption = None,
     keys_model: KeysModelOption = None,
     drums_model: DrumsModelOption = None,
     style: StyleOption = None,
@@ -89,9 +91,12 @@ def serve(
         seed=chosen_seed(seed),
         outputs=tuple(map(output_from_here, output or ["device"])),
     )
-    models = {"keys": keys_model, "drums": drums_model}
-    if style is not None or any(models.values()):
-        load_voices(models, style)  # whether it can: said here, before anything is started
+    given = {
+        "keys-model": keys_model, "drums-model": drums_model, "model": model, "style": style,
+    }  # fmt: skip
+    voices = [f"--{option}={value}" for option, value in given.items() if value is not None]
+    if voices:  # what cannot be used is said before anything is started
+        load_voices({"keys": keys_model, "drums": drums_model}, model, style)
     desk = Desk(
         places,
         beginning,
@@ -99,8 +104,7 @@ def serve(
         tcp=_tcp(tcp),
         new=new,
         virtual=virtual,
-        models={player: path for player, path in models.items() if path is not None},
-        style=style,
+        voices=voices,
         engine=engine,
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

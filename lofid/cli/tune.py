@@ -10,6 +10,7 @@ import typer
 from rich import progress as rich_progress
 from rich.table import Table
 
+from lofid.cli._station import ModelOption
 from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
 from lofid.errors import LofidError
 from lofid.rwkv.styles import Method, load_style, save_style, style_names, style_path
@@ -36,9 +37,7 @@ def tune(
     minutes: Annotated[
         float, typer.Option("--minutes", min=0.01, help="At most so long; it ends when it is done.")
     ] = 15.0,
-    model: Annotated[
-        str | None, typer.Option("--model", help="An installed model; default: the one of lofid.")
-    ] = None,
+    model: ModelOption = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="Archives, to measure what is lost on other music."),
@@ -117,7 +116,14 @@ def tune(
 
 
 def styles(json: JsonOption = False) -> None:
-    """List the styles that were tuned here."""
+    """List the styles that were tuned here.
+
+    [dim]Examples:[/dim]
+
+    lofid styles
+
+    lofid styles --json
+    """
     found = [load_style(name) for name in style_names()]
     if json:
         print_json([{"name": style.name, **_plain(style)} for style in found])
@@ -143,12 +149,9 @@ def styles(json: JsonOption = False) -> None:
 
 def _model(player: str, name: str | None) -> "Model":
     """The weights to tune: those that come with lofid, or an installed model's."""
-    from lofid.compose.voices import VOCABULARIES
-    from lofid.rwkv.shipped import shipped_model
-    from lofid.rwkv.styles import installed_model
+    from lofid.compose.voices import load_model_of
 
-    instead = None if name is None else installed_model(name, player)
-    return shipped_model(f"pocket-{player}", VOCABULARIES[player], instead)
+    return load_model_of(player, name=name)
 
 
 def _general(tuning: "Tuning", data: Path, seed: int) -> dict[str, float]:

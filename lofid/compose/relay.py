@@ -41,9 +41,9 @@ class Relay(Station):
     """A station on the CPU engine, with a faster one before it that may fail at any time.
 
     ``told`` is called with one sentence when the engine changes, in the thread that steps; it may
-    be replaced. ``rest``
-    is how many seconds a failed engine is left alone, None for ever: some faults of a GPU end only
-    with the process, and whoever can begin a fresh one need not wait for it here.
+    be replaced. ``rest`` is how many seconds an engine that failed is left alone the first time,
+    None for ever: some faults of a GPU end only with the process, and whoever can begin a fresh one
+    need not wait for it here.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lofid.rwkv.shipped import shipped_model
 from lofid.rwkv.state import State
-from lofid.rwkv.styles import load_style
+from lofid.rwkv.styles import installed_model, load_style
 from lofid.rwkv.weights import Model
 from lofid.tokens import drums, keys
 
@@ -38,19 +38,31 @@ class Voices:
         return {"keys": self.keys.model.hash, "drums": self.drums.model.hash}
 
 
-def load_voices(instead: Mapping[str, Path | None] = {}, style: str | None = None) -> Voices:
-    """The models that come with lofid, or by player those of the files ``instead``, in a style.
+def load_voices(
+    instead: Mapping[str, Path | None] = {}, model: str | None = None, style: str | None = None
+) -> Voices:
+    """The models that come with lofid, or the installed ones of a name, in a style.
 
-    Raises :class:`~lofid.errors.LofidError` where a file cannot be used, is for another vocabulary,
-    or the style for other weights.
+    ``instead`` names for players the file or folder of their weights, and comes first. Raises
+    :class:`~lofid.errors.LofidError` where a file cannot be used, is for another vocabulary, or
+    the style for other weights.
     """
     chosen = None if style is None else load_style(style)
 
     def voice(player: str) -> Voice:
-        model = shipped_model(f"pocket-{player}", VOCABULARIES[player], instead.get(player))
+        plain = load_model_of(player, instead.get(player), model)
         if chosen is None:
-            return Voice(model)
-        beginning = chosen.beginning(player, model.card.config)
-        return Voice(chosen.applied(player, model), beginning)
+            return Voice(plain)
+        beginning = chosen.beginning(player, plain.card.config)
+        return Voice(chosen.applied(player, plain), beginning)
 
     return Voices(voice("keys"), voice("drums"))
+
+
+def load_model_of(player: str, path: Path | None = None, name: str | None = None) -> Model:
+    """One player's weights: those at ``path``, else of the installed model ``name``, else lofid's.
+
+    Raises :class:`~lofid.errors.LofidError` as :func:`load_voices` does.
+    """
+    installed = installed_model(name, player) if path is None and name is not None else None
+    return shipped_model(f"pocket-{player}", VOCABULARIES[player], path or installed)

@@ -13,12 +13,11 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -110,8 +109,9 @@ class Desk:
     """The session and the processes that play it.
 
     Making it takes hold of the session and reads what was kept of it; :meth:`run` plays until
-    :meth:`leave`. Raises :class:`~lofid.errors.LofidError` where the session is held by another
-    daemon or its folders cannot be used. One thread.
+    :meth:`leave`. ``voices`` are the writer's options that say which models play, ``engine`` what
+    is to compute them. Raises :class:`~lofid.errors.LofidError` where the session is held by
+    another daemon or its folders cannot be used. One thread.
     """
 
     def __init__(
@@ -123,8 +123,7 @@ class Desk:
         tcp: Tcp | None = None,
         new: bool = False,
         virtual: bool = False,
-        models: Mapping[str, Path] = {},
-        style: str | None = None,
+        voices: Sequence[str] = (),
         engine: EngineName = EngineName.AUTO,
     ) -> None:
         self.places = places
@@ -166,10 +165,8 @@ class Desk:
         self.taken_up = recovered is not None
         """Whether a session goes on; else one begins."""
         self._take_up(beginning, recovered)
-        arguments = [f"--{name}-model={path}" for name, path in models.items()]
-        arguments += [f"--style={style}"] if style is not None else []
-        self._slow = [*arguments, f"--engine={EngineName.CPU}"]
-        self._fast = [*arguments, f"--engine={engine}"]
+        self._slow = [*voices, f"--engine={EngineName.CPU}"]
+        self._fast = [*voices, f"--engine={engine}"]
         self.writer, trial = (
             Child(name, "lofid.service.writer", self._fast, places.runtime, self._context)
             for name in ("writer", "trial")

@@ -52,13 +52,14 @@ def main() -> None:
     parser.add_argument("socket", type=Path)
     parser.add_argument("--keys-model", type=Path)
     parser.add_argument("--drums-model", type=Path)
+    parser.add_argument("--model")
     parser.add_argument("--style")
     parser.add_argument("--engine", type=EngineName, default=EngineName.AUTO)
     arguments = parser.parse_args()
     end_with_parent()
     keep_tidy()
     instead = {"keys": arguments.keys_model, "drums": arguments.drums_model}
-    voices = load_voices(instead, arguments.style)
+    voices = load_voices(instead, arguments.model, arguments.style)
     remarks: list[str] = []
     # No second try here: what a GPU's fault leaves behind ends with the process (see trial.py).
     with opened_relay(voices, arguments.engine, remarks.append, rest=None) as station:

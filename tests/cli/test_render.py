@@ -13,6 +13,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from lofid.cli import app
+from lofid.rwkv.choice import device_files
 from lofid.sound.studio import STEMS
 
 
@@ -50,6 +51,23 @@ def test_the_same_seed_gives_the_same_notes_and_sound(tmp_path: Path) -> None:
         render(tmp_path / f"{name}.wav", "--bars", "2")
     assert (tmp_path / "one.mid").read_bytes() == (tmp_path / "two.mid").read_bytes()
     assert (tmp_path / "one.wav").read_bytes() == (tmp_path / "two.wav").read_bytes()
+
+
+def test_an_engine_that_cannot_be_had_is_one_sentence_and_the_cpu_engine(tmp_path: Path) -> None:
+    def rendered(engine: str) -> tuple[bytes, object, str]:
+        out = tmp_path / f"{engine}.mid"
+        asked = ["--bars", "2", "--seed", "5", "--engine", engine, "--json"]
+        result = CliRunner().invoke(app, ["render", str(out), *asked], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return out.read_bytes(), json.loads(result.stdout)["engine"], result.stderr
+
+    music, engine, said = rendered("cpu")
+    assert (engine, said) == ("cpu-int8", "")
+    if not any(device_files()):
+        instead = rendered("triton")
+        assert instead[:2] == (music, engine)
+        assert instead[2].split(".")[0].startswith("The engine 'triton' cannot be used: no GPU")
+        assert rendered("auto") == (music, engine, "")
 
 
 def test_minutes_are_at_least_met(tmp_path: Path) -> None:
