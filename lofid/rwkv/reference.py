@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
-from lofid.rwkv.wkv import wkv_chunked, wkv_scan
+from lofid.rwkv.wkv import wkv_operator
 
 GROUP_NORM_EPS = 64e-5
 
@@ -90,11 +90,10 @@ class TimeMix(nn.Module):
         g = functional.silu(self.gate(x + step * (self.time_maa_g + mg)))
 
         heads = (batch, length, self.heads, HEAD_SIZE)
-        operator = wkv_scan if x.device.type == "cpu" else wkv_chunked
-        y, wkv = operator(
-            r.float().view(heads),
-            k.float().view(heads),
-            v.float().view(heads),
+        y, wkv = wkv_operator(
+            r.view(heads),
+            k.view(heads),
+            v.view(heads),
             -decay.exp().view(heads),
             self.time_faaaa,
             wkv,

@@ -6,13 +6,14 @@ Per head, with the state S [64 (key i), 64 (value j)], the decay w = exp(log_dec
     S[i, j] = w[i] * S[i, j] + k[i] * v[j]
 
 Three forms of the same operator: the recurrence as written (the oracle), a chunked form in plain
-torch for any device, and compiled scans for one CPU thread (``wkv_scan``). All take r, k, v and
-log_decay as [B, T, H, 64], u as [H, 64] and the initial state as [B, H, 64, 64], and return y
-[B, T, H, 64] and the final state; all are differentiable in every input. This module knows
-nothing of models.
+torch for any device, and compiled scans for one CPU thread (``wkv_scan``); a fourth, for GPUs, is
+:mod:`lofid.kernels.wkv`, and ``wkv_operator`` takes the fastest. All take r, k, v and log_decay as
+[B, T, H, 64], u as [H, 64] and the initial state as [B, H, 64, 64], and return y [B, T, H, 64] and
+the final state; all are differentiable in every input. This module knows nothing of models.
 """
 
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ _LEAST_LOG_DECAY = -8.0
 """Bound of ``wkv_chunked``: half a chunk at this decay, exp(64), still fits float32."""
 
 _N = 64
+
+_TRITON: Final = find_spec("triton") is not None
 
 # The scans take C-contiguous float32 arrays, and ``fastmath`` lets their sums be vectorised.
 _Array = NDArray[np.float32]
@@ -318,3 +321,20 @@ def wkv_scan(
     """The operator as compiled scans in float32: the fastest form on one CPU thread."""
     y, final = _wkv_scan(r, k, v, log_decay, u, state)
     return y, final
+
+
+def wkv_operator(
+    r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, u: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The operator in float32, in the fastest form for the device that its inputs are on.
+
+    r, k and v may be of any floating type.
+    """
+    if r.device.type == "cpu":
+        return wkv_scan(r, k, v, log_decay, u, state)
+    if r.device.type == "cuda" and _TRITON:
+        # Triton takes long to import, and only machines with a GPU need it.
+        from lofid.kernels.wkv import wkv as wkv_fused  # noqa: PLC0415
+
+        return wkv_fused(r, k, v, log_decay, u, state)
+    return wkv_chunked(r, k, v, log_decay, u, state)
