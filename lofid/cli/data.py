@@ -38,6 +38,10 @@ def _folder(data: Path | None) -> Path:
     return data or data_folder()
 
 
+def _songs(count: int) -> str:
+    return f"{count} song{'' if count == 1 else 's'}"
+
+
 @contextmanager
 def _bar(description: str, bytes_: bool) -> "Iterator[Progress]":
     """A progress bar on the terminal; what it yields is told what is done and what the whole is."""
@@ -155,7 +159,7 @@ def list_(data: DataOption = None, json: JsonOption = False) -> None:
         licence = escape(found.item.source.licence)
         table.add_row(f"[bold]{found.item.short}[/bold]", here, licence, title)
     for manifest in own:
-        bars = f"{manifest.songs} songs, {manifest.keys_bars} + {manifest.drums_bars} bars"
+        bars = f"{_songs(manifest.songs)}, {manifest.keys_bars} + {manifest.drums_bars} bars"
         table.add_row(f"[bold]{escape(manifest.name)}[/bold]", bars, "your own", "keys + drums")
     OUT.print(table)
 
@@ -206,7 +210,7 @@ def add(
         )
         return
     OUT.print(
-        f"{chosen}: {len(pieces.songs)} songs, {bars[0]} bars of keys, {bars[1]} of drums",
+        f"{chosen}: {_songs(len(pieces.songs))}, {bars[0]} bars of keys, {bars[1]} of drums",
         highlight=False,
         markup=False,
         soft_wrap=True,

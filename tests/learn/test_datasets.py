@@ -1,0 +1,306 @@
+"""Public data sets: from mirrors, checked; from what their authors publish, converted."""
+
+import csv
+import hashlib
+import io
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pytest
+
+from lofid.errors import LofidError
+from lofid.learn import originals, pieces
+from lofid.learn.archives import open_archive
+from lofid.learn.datasets import (
+    DATA_SETS,
+    DataSet,
+    Original,
+    Outcome,
+    data_folder,
+    get,
+    named,
+    present,
+)
+from lofid.learn.sequences import DRUMS_SOURCES, KEYS_SOURCES
+from lofid.learn.sources import SOURCES
+
+Writer = Callable[..., None]
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the address at which a server on this machine offers it."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def packed(data: Path, served: tuple[Path, str]) -> DataSet:
+    """The loops of the tests, packed into the served folder."""
+    path = served[0] / "lofi_magenta_player.tar.xz"
+    with tarfile.open(path, "w:xz") as tar:
+        tar.add(data / "lofi_magenta_player", "lofi_magenta_player")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return replace(DATA_SETS["lofi_magenta_player"], packed_sha256=digest)
+
+
+def test_every_set_that_models_learn_from_can_be_got_and_is_credited() -> None:
+    assert set(DATA_SETS) >= {*KEYS_SOURCES, *DRUMS_SOURCES}
+    for item in DATA_SETS.values():
+        assert SOURCES[item.name].licence
+        assert item.source.attribution
+        assert named(item.short) is named(item.name) is item
+    with pytest.raises(LofidError, match=r"'lakh' is not known; choose one of pop909"):
+        named("lakh")
+
+
+def test_the_data_folder_follows_the_xdg_specification(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert data_folder() == tmp_path / "lofid" / "data"
+
+
+def test_a_mirror_may_be_a_folder_or_an_address(
+    packed: DataSet, served: tuple[Path, str], tmp_path: Path
+) -> None:
+    told: list[tuple[int, int | None]] = []
+    for place, mirror in (("a", str(served[0])), ("b", served[1]), ("c", served[1] + "/")):
+        told.clear()
+        data = tmp_path / place
+        outcome = get(packed, data, mirror, lambda *done: told.append(done))
+        assert outcome is Outcome.VERIFIED
+        assert told[-1][0] == told[-1][1]
+        assert len(list(pieces.read_loops(open_archive(data, packed.name)))) == 1
+        assert [path.name for path in data.iterdir()] == [f"{packed.name}.tar.xz"]
+        assert get(packed, data, "nowhere") is Outcome.PRESENT
+
+
+@pytest.mark.parametrize("by_address", [True, False])
+def test_an_archive_with_another_checksum_is_not_taken(
+    packed: DataSet, served: tuple[Path, str], tmp_path: Path, by_address: bool
+) -> None:
+    other = replace(packed, packed_sha256="0" * 64)
+    with pytest.raises(LofidError, match="another checksum"):
+        get(other, tmp_path / "data", served[1] if by_address else str(served[0]))
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_a_mirror_without_the_set_is_one_sentence(
+    packed: DataSet, served: tuple[Path, str], tmp_path: Path
+) -> None:
+    missing = replace(packed, name="drums_gmd")
+    with pytest.raises(LofidError, match=r"has no drums_gmd\.tar\.xz"):
+        get(missing, tmp_path / "data", str(served[0]))
+    with pytest.raises(LofidError, match="404"):
+        get(missing, tmp_path / "data", served[1])
+    with pytest.raises(LofidError, match=r"from a mirror: lofid data get openewld --from"):
+        get(DATA_SETS["leadsheets_openewld"], tmp_path / "data")
+
+
+def test_what_is_here_is_listed(packed: DataSet, data: Path, tmp_path: Path) -> None:
+    assert not any(found.bytes for found in present(tmp_path / "nothing"))
+    here = {found.item.name: found for found in present(data)}
+    assert here["drums_gmd"].bytes > 1000
+    assert not here["drums_gmd"].verified
+    assert not here["folk_ceol_rince"].bytes
+
+
+# --- originals ----------------------------------------------------------------------------------
+
+
+def _zip(path: Path, files: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+def _repository(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"repository-commit/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def _workbook(rows: list[list[str]]) -> bytes:
+    """A spreadsheet as Excel writes it: texts in a table of their own, numbers in place."""
+    texts = sorted({cell for row in rows for cell in row if not cell.isdigit()})
+    cells = "".join(
+        f'<row r="{r}">'
+        + "".join(
+            f'<c r="{"ABCDE"[c]}{r}"><v>{cell}</v></c>'
+            if cell.isdigit()
+            else f'<c r="{"ABCDE"[c]}{r}" t="s"><v>{texts.index(cell)}</v></c>'
+            for c, cell in enumerate(row)
+        )
+        + "</row>"
+        for r, row in enumerate(rows, 1)
+    )
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    shared = "".join(f"<si><t>{escape(text)}</t></si>" for text in texts)
+    book = io.BytesIO()
+    with zipfile.ZipFile(book, "w") as archive:
+        archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{shared}</sst>")
+        archive.writestr(
+            "xl/worksheets/sheet1.xml",
+            f"<worksheet {space}><sheetData>{cells}</sheetData></worksheet>",
+        )
+    return book.getvalue()
+
+
+def _direct(name: str, address: str, *files: str) -> DataSet:
+    item = DATA_SETS[name]
+    return replace(item, files=tuple(Original(f"{address}/{file}", file) for file in files))
+
+
+def _midi(data: Path, name: str) -> bytes:
+    return (data / name).read_bytes()
+
+
+def test_groove_midi_is_converted(data: Path, served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = served
+    takes = [_midi(data, f"drums_gmd/midi/{number}.mid") for number in range(5)]
+    rows = [
+        {
+            "drummer": "drummer1",
+            "id": f"drummer1/session1/{number}",
+            "style": "funk/groove1",
+            "bpm": "90",
+            "beat_type": "beat",
+            "time_signature": "4-4",
+            "midi_filename": f"drummer1/session1/{number}.mid",
+            "audio_filename": "",
+            "duration": "10.0",
+            "split": "train",
+        }
+        for number in range(6)
+    ]
+    rows.append({**rows[0], "id": "drummer1/eval_session/1", "midi_filename": "eval.mid"})
+    info = io.StringIO()
+    writer = csv.DictWriter(info, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    files = {"groove/info.csv": info.getvalue().encode(), "groove/LICENSE": b"CC BY 4.0"}
+    for number in range(6):  # the last is the first again
+        files[f"groove/drummer1/session1/{number}.mid"] = takes[number % 5]
+    files["groove/eval.mid"] = _midi(data, "drums_gmd/midi/7.mid")
+    _zip(folder / "groove.zip", files)
+
+    item = _direct("drums_gmd", address, "groove.zip")
+    assert get(item, tmp_path / "got") is Outcome.DIFFERENT
+    archive = open_archive(tmp_path / "got", "drums_gmd")
+    groups = [row["group"] for row in archive.rows]
+    assert "evalgroove:groove1" in groups
+    kept = [f"drummer1/session1/{number}" for number in range(5)]
+    assert groups[:-1] == [group for group in kept if not originals.reserved("drums_gmd", group)]
+    assert archive.files["LICENSE"] == b"CC BY 4.0"
+    assert b"Licence: CC BY 4.0" in archive.files["SOURCE.md"]
+    takes_read = list(pieces.read_gmd(archive))
+    assert len(takes_read) == len(groups)
+    assert takes_read[0].style == "funk"
+    assert [path.name for path in (tmp_path / "got").rglob("*") if path.is_file()] == [
+        "drums_gmd.tar.xz"
+    ]
+
+    digest = originals.content_digest(archive.files, archive.rows)
+    same = replace(item, content_sha256=digest)
+    assert get(same, tmp_path / "again") is Outcome.CONVERTED
+    packed = [(tmp_path / place / "drums_gmd.tar.xz").read_bytes() for place in ("got", "again")]
+    assert packed[0] == packed[1]
+
+
+def test_pop909_is_converted(data: Path, served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = served
+    beats = "".join(f"{0.05 + 0.75 * beat:.6f} 1.0 0.0\n" for beat in range(30)).encode()
+    titles = [["song_id", "name", "artist"], ["1", "Dear Friend", "A & B"], ["2", "一剪梅", "C"]]
+    songs = {"LICENSE": b"MIT", "POP909/index.xlsx": _workbook(titles)}
+    corrected = {"LICENSE": b"MIT"}
+    for number in ("001", "002"):
+        songs[f"POP909/{number}/{number}.mid"] = _midi(
+            data, f"keys_pop909/POP909/{number}/{number}.mid"
+        )
+        songs[f"POP909/{number}/beat_midi.txt"] = beats
+        songs[f"POP909/{number}/versions/{number}-v1.mid"] = b"left out"
+        corrected[f"POP909_processed/{number}.mid"] = _midi(
+            data, f"keys_pop909/POP909_CL/{number}.mid"
+        )
+    _repository(folder / "pop.tar.gz", songs)
+    _repository(folder / "cl.tar.gz", corrected)
+
+    get(_direct("keys_pop909", address, "pop.tar.gz", "cl.tar.gz"), tmp_path / "got")
+    archive = open_archive(tmp_path / "got", "keys_pop909")
+    assert [(row["id"], row["group"], row["artist"]) for row in archive.rows] == [
+        ("001", "song:dearfriend", "A & B"),
+        ("002", "song:一剪梅", "C"),
+    ]
+    read = list(pieces.read_pop909(archive))
+    assert [piece.tempo for piece in read] == [80, 80]
+    expected = list(pieces.read_pop909(open_archive(data, "keys_pop909")))[1:3]
+    assert [piece.bars for piece in read] == [piece.bars for piece in expected]
+    assert not any("versions" in name for name in archive.files)
+
+
+def test_loops_and_tunes_are_converted(
+    data: Path, served: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, address = served
+    loop = _midi(data, "lofi_magenta_player/loop.mid")
+    names = ("I_V_vi_IV_C.mid", "IV_IV_I_I/melody/m_2_C.mid", "IV_IV_I_I/melody/m_1_C.mid")
+    _repository(
+        folder / "player.tar.gz",
+        {
+            "LICENSE": b"Apache",
+            "assets/midi/x.mid": loop,
+            **{f"midi/{name}": loop for name in names},
+        },
+    )
+    get(_direct("lofi_magenta_player", address, "player.tar.gz"), tmp_path / "got")
+    archive = open_archive(tmp_path / "got", "lofi_magenta_player")
+    roles = {row["group"]: row["role"] for row in archive.rows}
+    # The third is of those that are reserved.
+    assert roles == {"I_V_vi_IV_C": "chords", "IV_IV_I_I/melody/m_2_C": "melody"}
+    assert len(list(pieces.read_loops(archive))) == 2
+
+    tunes = {f"cre_corpus/MIDI/{name}.mid": loop for name in ("ATripToGalway", "LordBanffsReel")}
+    _repository(folder / "tunes.tar.gz", {**tunes, "FoNN/thesession_corpus/midi/x.mid": loop})
+    get(_direct("folk_ceol_rince", address, "tunes.tar.gz"), tmp_path / "got")
+    archive = open_archive(tmp_path / "got", "folk_ceol_rince")
+    assert {row["id"] for row in archive.rows} == {"ATripToGalway", "LordBanffsReel"}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"no zip at all", "damaged or laid out in a new way"),
+        (None, r"lacks the file info\.csv"),
+    ],
+)
+def test_an_original_that_is_not_as_expected_is_one_sentence(
+    served: tuple[Path, str], tmp_path: Path, content: bytes | None, says: str
+) -> None:
+    path = served[0] / "groove.zip"
+    if content is None:
+        _zip(path, {"groove/other": b""})
+    else:
+        path.write_bytes(content)
+    with pytest.raises(LofidError, match=says):
+        get(_direct("drums_gmd", served[1], "groove.zip"), tmp_path / "got")
+    assert not (tmp_path / "got" / "drums_gmd.tar.xz").exists()
