@@ -705,7 +705,12 @@ class Tiling:
     def of(cls, slots: int) -> "Tiling":
         """The tiling for ``slots`` slots a model."""
         enough = 1 << (slots - 1).bit_length()
-        return cls(False, enough) if slots <= FEW else cls(True, min(64, max(16, enough)))
+        return cls(False, enough) if slots <= FEW else cls(True, min(_MOST, max(16, enough)))
+
+    @property
+    def warps(self) -> int:
+        """Warps a program."""
+        return 8 if self.slots == _MOST else 4
 
     def blocks(self, rows: int, inputs: int, width: int) -> dict[str, Any]:
         """Constants of a kernel whose programs take ``rows`` outputs each where slots are few.
@@ -717,19 +722,21 @@ class Tiling:
         if INTERPRETED:
             rows, step = width & -width, 512
         elif self.dot:
-            rows, step = (32 if self.slots < 64 else 64), 64
+            rows, step = (32 if self.slots < _MOST else 64), 64
         else:
             step = 8192 // (self.slots * rows)
         across = min(step, 1 << (inputs - 1).bit_length())
         return {"DOT": self.dot, "BLOCK_B": self.slots, "BLOCK_N": rows, "BLOCK_K": across}
 
 
+_MOST = 64  # slots of one program
+
 _FEW_ROWS = {"mix_down": 8, "branches": 32, "output": 8, "ffn_in": 16, "ffn_out": 8, "head": 8}
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A kernel, ready to be launched: ``grid``, tensors in order, constants.
+    """A kernel, ready to be launched: ``grid``, tensors in order, constants, warps a program.
 
     ``stage`` and ``layer`` (0 for the head) say which part of a step it is.
     """
@@ -740,10 +747,11 @@ class Launch:
     grid: tuple[int, ...]
     tensors: tuple[Tensor, ...]
     constants: dict[str, Any]
+    warps: int
 
     def __call__(self) -> None:
         """Put it on the current stream."""
-        self.kernel[self.grid](*self.tensors, **self.constants)
+        self.kernel[self.grid](*self.tensors, **self.constants, num_warps=self.warps)
 
 
 class Decoder:
@@ -787,7 +795,7 @@ def _launches(
         constants |= {"SLOTS": slots, "WIDTH": width}
         across = triton.cdiv(slots, tiling.slots)
         grid = (triton.cdiv(rows, constants["BLOCK_N"]), shape.models, across)
-        return Launch(stage, layer, kernel, grid, tensors, constants)
+        return Launch(stage, layer, kernel, grid, tensors, constants, tiling.warps)
 
     for i in range(shape.layers):
         vectors, att_shift, ffn_shift = weights.vectors[i], s.att_shift[i], s.ffn_shift[i]
@@ -825,6 +833,7 @@ def _launches(
                 *(decay.steps, decay.scales),
             ),
             {"SLOTS": slots, "WIDTH": width, "DECAY": shape.decay},
+            warps=4,
         )
         yield launch(
             "output",
@@ -876,7 +885,7 @@ def _variants() -> Iterator[Variant]:
         for launch in Decoder(weights, slots).launches:
             tensors = zip(launch.kernel.arg_names, launch.tensors, strict=False)
             types = {name: _TYPES[tensor.dtype] for name, tensor in tensors}
-            yield Variant(launch.kernel, types, launch.constants)
+            yield Variant(launch.kernel, types, launch.constants, launch.warps)
 
 
 VARIANTS: Final = tuple(_variants())

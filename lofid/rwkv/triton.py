@@ -87,9 +87,9 @@ class Deck:
         self.shape: Shape = weights.shape
         self.slots = slots
         self.device = weights.embedding.device
-        self._decoder = Decoder(weights, slots)
         self._on_gpu = self.device.type == "cuda"
         self._stream = torch.cuda.Stream(self.device) if self._on_gpu else None  # type: ignore[no-untyped-call]
+        self._decoder = Decoder(weights, slots)
 
         models, layers, width = self.shape.models, self.shape.layers, self.shape.width
         sizes = (layers * width, layers * width, layers * self.shape.heads * HEAD_SIZE**2)
@@ -115,6 +115,8 @@ class Deck:
         self._wanted = torch.full_like(self.streams.tokens, -1)
         self._others = torch.empty_like(self.streams.active)
         self._once: Callable[[], object] | None = None
+        if self._stream is not None:  # all of the above was made on the caller's stream
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
 
     @property
     def streams(self) -> Streams:
