@@ -152,7 +152,7 @@ def _print_result(result: "Report", path: Path, json: bool) -> None:
     from dataclasses import asdict
 
     if json:
-        print_json({"model": str(path), **asdict(result)})
+        print_json({"file": str(path), **asdict(result)})
         return
     OUT.print(
         f"{path}: held-out loss in nats a note {result.model:.3f} "

@@ -1,6 +1,7 @@
 """A training run from archives to a model file, as the command line starts it."""
 
 import ctypes
+import logging
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
@@ -31,7 +32,7 @@ from lofid.learn.sources import SOURCES
 from lofid.learn.train import Shape, Trainer
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.reference import Block
-from lofid.rwkv.weights import SHARD_BYTES, Model, ModelCard, save_folder, save_model
+from lofid.rwkv.weights import Model, ModelCard, save_folder, save_model
 from lofid.tokens.thesis import VOCABULARY as THESIS_VOCABULARY
 
 SAMPLES = "samples"
@@ -135,6 +136,7 @@ def open_fabric(
     else (torchrun, SLURM), the command that runs is started again for each of the others. Raises
     :class:`LofidError` for what this machine cannot do.
     """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     on_gpu = device.type == "cuda"
     if on_gpu and devices > torch.cuda.device_count():
         raise LofidError(
@@ -309,10 +311,10 @@ def report(trainer: Trainer, beside: Baselines) -> Report:
 
 
 def export(trainer: Trainer, result: Report, path: Path) -> None:
-    """Write the best weights as a model file with its card; a large one also in shards beside it.
+    """Write the best weights with their card.
 
-    The shards lie in a folder of the file's name without its ending. Raises :class:`LofidError` if
-    they cannot be written.
+    A ``path`` that ends in ``.safetensors`` becomes one file; any other a folder as the hub lays it
+    out, with shards where the model is large. Raises :class:`LofidError` if it cannot be written.
     """
     settings, corpus, shape = trainer.settings, trainer.corpus, trainer.shape
     assert isinstance(shape, RwkvConfig)
@@ -333,6 +335,4 @@ def export(trainer: Trainer, result: Report, path: Path) -> None:
     )
     tensors = {name: tensor.numpy() for name, tensor in trainer.best_weights().items()}
     model = Model(card, tensors)
-    save_model(path, model)
-    if path.stat().st_size > SHARD_BYTES:
-        save_folder(path.with_suffix(""), model)
+    (save_model if path.suffix == ".safetensors" else save_folder)(path, model)

@@ -305,9 +305,9 @@ class Trainer:
         """A part of the state over all lanes, from every process' own."""
         if self.fabric.world_size == 1:
             return part
-        every = self.fabric.all_gather(part.contiguous())
-        assert isinstance(every, Tensor)
-        return torch.cat(list(every), 1).cpu()
+        every = [torch.empty_like(part) for _ in range(self.fabric.world_size)]
+        torch.distributed.all_gather(every, part.contiguous())
+        return torch.cat(every, 1).cpu()
 
     def _empty_state(self) -> Carried:
         own, device = self._own_lanes, self.fabric.device
