@@ -1,6 +1,7 @@
 """From the options of a command to a station: preset, overrides, seed, models, players."""
 
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +103,7 @@ def chosen_preset(name: str, tempo: float | None, key: str | None) -> Preset:
         settings = settings.with_value("music.tempo_spread", 0)
     if key is not None:
         settings = settings.with_value("music.keys", [key], "--key")
-    return Preset(preset.name, preset.description, settings)
+    return replace(preset, settings=settings)
 
 
 def opened_station(

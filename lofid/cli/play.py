@@ -78,7 +78,7 @@ def play(
 
             transport = Transport(Studio(chosen.settings, seed), seed)
             station = stack.enter_context(
-                opened_station(engine, model, keys_model, drums_model, style)
+                opened_station(engine, model, keys_model, drums_model, style or chosen.style)
             )
             bars = stack.enter_context(Ahead(station.bars(chosen.settings, seed), BARS_AHEAD))
             coming = Coming(bars, BARS_AHEAD)

@@ -98,7 +98,9 @@ def render(
             {} if as_notes else stack.enter_context(_opened_files(out, stems, chosen.settings))
         )
         progress = stack.enter_context(_progress())
-        station = stack.enter_context(opened_station(engine, model, keys_model, drums_model, style))
+        station = stack.enter_context(
+            opened_station(engine, model, keys_model, drums_model, style or chosen.style)
+        )
         music = length.followed(station.bars(chosen.settings, seed), progress, stop)
         if as_notes:
             from lofid.sound.synth import programs

@@ -91,12 +91,11 @@ def serve(
         seed=chosen_seed(seed),
         outputs=tuple(map(output_from_here, output or ["device"])),
     )
-    given = {
-        "keys-model": keys_model, "drums-model": drums_model, "model": model, "style": style,
-    }  # fmt: skip
+    given = {"keys-model": keys_model, "drums-model": drums_model, "model": model}
     voices = [f"--{option}={value}" for option, value in given.items() if value is not None]
-    if voices:  # what cannot be used is said before anything is started
-        load_voices({"keys": keys_model, "drums": drums_model}, model, style)
+    first_style = style or beginning.preset.style
+    if voices or first_style is not None:  # what cannot be used is said before anything is started
+        load_voices({"keys": keys_model, "drums": drums_model}, model, first_style)
     desk = Desk(
         places,
         beginning,
@@ -105,6 +104,7 @@ def serve(
         new=new,
         virtual=virtual,
         voices=voices,
+        style=style,
         engine=engine,
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -111,7 +111,10 @@ class Relay(Station):
         """Leave the faster engine alone for a while, and say so the first two times."""
         assert self._faster is not None
         self._drop()
-        why = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        why = (
+            str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
+            or type(error).__name__
+        )
         name = self._faster.engine
         reason = f"the engine '{name}' failed ({why})"
         self.running = Running(self._own_engine, reason, Role.STAND_IN)

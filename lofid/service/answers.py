@@ -97,6 +97,7 @@ class Answers:
         before = self._settings
         preset = self._preset(request.name)
         self._desk.preset = preset
+        self._desk.check_style(preset)
         self._desk.ledger.switch(preset.settings)
         values = self._desk.changed_since(before)
         self._desk.tell({"preset": preset.name, "morph": None, **values})
@@ -120,6 +121,7 @@ class Answers:
         preset = self._preset(request.name)
         self._desk.ledger.morph(preset.settings, request.bars)
         self._desk.morph_to = preset
+        self._desk.check_style(preset)
         self._desk.tell({"morph": {"preset": preset.name, "bar": 0, "bars": request.bars}})
         return self._at_next_line()
 

@@ -109,9 +109,10 @@ class Desk:
     """The session and the processes that play it.
 
     Making it takes hold of the session and reads what was kept of it; :meth:`run` plays until
-    :meth:`leave`. ``voices`` are the writer's options that say which models play, ``engine`` what
-    is to compute them. Raises :class:`~lofid.errors.LofidError` where the session is held by
-    another daemon or its folders cannot be used. One thread.
+    :meth:`leave`. ``voices`` are the writer's options that say which models play, ``style`` is the
+    one that they are in, the preset's unless it is given, ``engine`` what is to compute them.
+    Raises :class:`~lofid.errors.LofidError` where the session is held by another daemon or its
+    folders cannot be used. One thread.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Desk:
         new: bool = False,
         virtual: bool = False,
         voices: Sequence[str] = (),
+        style: str | None = None,
         engine: EngineName = EngineName.AUTO,
     ) -> None:
         self.places = places
@@ -165,6 +167,9 @@ class Desk:
         self.taken_up = recovered is not None
         """Whether a session goes on; else one begins."""
         self._take_up(beginning, recovered)
+        self._style = style or self.preset.style
+        if self._style is not None:
+            voices = [*voices, f"--style={self._style}"]
         self._slow = [*voices, f"--engine={EngineName.CPU}"]
         self._fast = [*voices, f"--engine={engine}"]
         self.writer, trial = (
@@ -591,6 +596,14 @@ class Desk:
         if (before.sound, before.mix, before.midi) != (settings.sound, settings.mix, settings.midi):
             self.mix()
         self.tell({path: find_parameter(path).plain(settings.value(path)) for path in values})
+
+    def check_style(self, preset: Preset) -> None:
+        """Say it where a preset asks for another style than the one that the models are in."""
+        if preset.style not in (None, self._style):
+            self.warn(
+                f"The style '{preset.style}' of the preset '{preset.name}' is other weights, and "
+                "other music: hear it with lofid serve --new --preset."
+            )
 
     def mix(self) -> None:
         """Tell the stage the settings of sound and mix, and who is muted."""
