@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -30,6 +31,7 @@ STEPS: Final = 8
 """Steps between two words with the host: a dozen waits a bar, few steps done in vain at its end."""
 
 _AHEAD = 2  # launches of ``steps`` steps that are under way at a time
+_CAPTURING = Lock()  # beginning a capture waits for the device, which no other capture survives
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -220,6 +222,16 @@ class Deck:
         self._running[model, slot] = True
         self._since[model, slot] = self._launched
 
+    def prepare(self, sampler: Sampler) -> Callable[[], object]:
+        """Compile what :meth:`advance` launches, and capture it; what launches it, then.
+
+        :meth:`advance` does so by itself; whoever does it before learns early whether it works.
+        """
+        if self._steps is None or sampler is not self._sampler:
+            self._sampler = sampler
+            self._steps = self._replayable(partial(self._generate, sampler))
+        return self._steps
+
     def advance(self, sampler: Sampler) -> NDArray[np.int32] | None:
         """The tokens of the next ``steps`` steps, [steps, M, B]; None if no slot runs.
 
@@ -241,13 +253,11 @@ class Deck:
 
     def _launch(self, sampler: Sampler) -> None:
         """Set ``steps`` steps going, and their tokens on the way to the host."""
-        if self._steps is None or sampler is not self._sampler:
-            self._sampler = sampler
-            self._steps = self._replayable(partial(self._generate, sampler))
+        generate = self.prepare(sampler)
         number = self._launched
         tokens = self._ring[number % _AHEAD]
         with self.stream():
-            self._steps()
+            generate()
             tokens.copy_(self._record, non_blocking=True)
             done = torch.cuda.Event() if self._on_gpu else None  # type: ignore[no-untyped-call]
             if done is not None:
@@ -285,7 +295,8 @@ class Deck:
             self._wanted.copy_(wanted)
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+        captured = torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
+        with _CAPTURING, captured:
             launches()
         return graph.replay
 
@@ -320,8 +331,7 @@ class TritonEngine:
         self.name = "triton-int8"
         self._config = config
         self.weights: Final = stacked([(config, tensors)], device)
-        self._one = _Table(self.weights, 1)
-        self._several: _Table | None = None
+        self._tables: dict[int, _Table] = {}
 
     @property
     def config(self) -> RwkvConfig:
@@ -334,7 +344,7 @@ class TritonEngine:
         Raises ValueError for no token, an id outside the vocabulary, or a state of another model.
         """
         self._check(tokens)
-        table = self._one
+        table = self._table(1)
         table.take(0, state)
         table.deck.hear(0, 0, tokens)
         table.bring(0, state)
@@ -350,9 +360,7 @@ class TritonEngine:
         count = len(tokens)
         if count != len(states):
             raise ValueError(f"{count} tokens for {len(states)} states")
-        if self._several is None or self._several.deck.slots < count:
-            self._several = _Table(self.weights, 1 << (count - 1).bit_length())
-        table = self._several
+        table = self._table(count)
         slots = table.places(states)
         wanted = np.full((1, table.deck.slots), -1, np.int32)
         for slot, token, state in zip(slots, tokens, states, strict=True):
@@ -364,6 +372,13 @@ class TritonEngine:
             table.bring(slot, state)
             logits[row] = table.deck.logits(0, slot)[: self._config.vocabulary]
         return logits
+
+    def _table(self, count: int) -> "_Table":
+        """The one for so many states at a time."""
+        slots = 1 << (count - 1).bit_length()
+        if slots not in self._tables:
+            self._tables[slots] = _Table(self.weights, slots)
+        return self._tables[slots]
 
     def _check(self, tokens: Sequence[int]) -> None:
         vocabulary = self._config.vocabulary
