@@ -298,8 +298,8 @@ def reference_mix_down(
     ``vectors`` [M, ``len(VECTORS)``, D], ``w`` [M, 5 x mix, D]. Returns the normed input
     [M, B, D] and the mixes' low rank [M, B, 5 x mix].
     """
-    normed = _layer_norm(x, vectors, "ln1")
-    mixed = normed + (last - normed) * _vector(vectors, "att.time_maa_x")
+    normed = layer_norm(x, vectors, "ln1")
+    mixed = normed + (last - normed) * vector(vectors, "att.time_maa_x")
     return normed, torch.tanh(mixed @ w.mT)
 
 
@@ -376,7 +376,7 @@ def reference_branches(
     lows, ups = low.chunk(5, -1), mix_up.chunk(5, 1)
     found = []
     for c, branch in enumerate(BRANCHES):
-        share = _vector(vectors, f"att.time_maa_{branch}") + lows[c] @ ups[c].mT
+        share = vector(vectors, f"att.time_maa_{branch}") + lows[c] @ ups[c].mT
         rows = w[:, c * width : (c + 1) * width if branch != "w" else None]
         found.append((normed + (last - normed) * share) @ rows.mT)
     found[-1] = torch.tanh(found[-1])
@@ -454,12 +454,12 @@ def reference_wkv_step(
     k, v, r, g = (heads(part) for part in projected[..., : 4 * width].chunk(4, -1))
 
     more = projected[..., 4 * width :] @ decay_up.mT
-    decay = heads((-(_vector(vectors, "att.time_decay") + more).exp()).exp())
+    decay = heads((-(vector(vectors, "att.time_decay") + more).exp()).exp())
     kv = k[..., :, None] * v[..., None, :]
-    bonus = heads(_vector(vectors, "att.time_faaaa"))
+    bonus = heads(vector(vectors, "att.time_faaaa"))
     value = (r[..., :, None] * (wkv + bonus[..., None] * kv)).sum(-2)
     gn = functional.layer_norm(value, (_HEAD,), eps=64e-5)
-    weight, bias = (heads(_vector(vectors, f"att.ln_x.{part}")) for part in ("weight", "bias"))
+    weight, bias = (heads(vector(vectors, f"att.ln_x.{part}")) for part in ("weight", "bias"))
     return ((gn * weight + bias) * functional.silu(g)).flatten(-2), decay[..., None] * wkv + kv
 
 
@@ -580,9 +580,9 @@ def reference_ffn_in(x: Tensor, last: Tensor, vectors: Tensor, w: Tensor) -> tup
     side by side, [M, B, D + F].
     """
     width = x.shape[-1]
-    normed = _layer_norm(x, vectors, "ln2")
+    normed = layer_norm(x, vectors, "ln2")
     r, k = (
-        (normed + (last - normed) * _vector(vectors, f"ffn.time_maa_{name}")) @ rows.mT
+        (normed + (last - normed) * vector(vectors, f"ffn.time_maa_{name}")) @ rows.mT
         for name, rows in (("r", w[:, :width]), ("k", w[:, width:]))
     )
     return normed, torch.cat((torch.sigmoid(r), torch.relu(k).square()), -1)
@@ -681,14 +681,15 @@ def reference_decode(weights: Weights, streams: Streams, dtype: torch.dtype) -> 
     )
 
 
-def _vector(vectors: Tensor, name: str) -> Tensor:
+def vector(vectors: Tensor, name: str) -> Tensor:
     """One vector of each model, [M, 1, D]."""
     return vectors[:, _ROW[name], None]
 
 
-def _layer_norm(x: Tensor, vectors: Tensor, name: str) -> Tensor:
+def layer_norm(x: Tensor, vectors: Tensor, name: str) -> Tensor:
+    """LN of ``x`` [M, B, D] with the weight and bias of that name among ``vectors``."""
     normed = functional.layer_norm(x, x.shape[-1:])
-    return normed * _vector(vectors, f"{name}.weight") + _vector(vectors, f"{name}.bias")
+    return normed * vector(vectors, f"{name}.weight") + vector(vectors, f"{name}.bias")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class StageError:
 def stage_errors(shape: Shape, slots: int, device: str, seed: int) -> Iterator[StageError]:
     """Every stage of ``shape`` with ``slots`` slots a model, about a quarter of them not active."""
     random = torch.Generator().manual_seed(seed)
-    decoder = Decoder(_random_weights(shape, device, random), slots)
+    decoder = Decoder(random_weights(shape, device, random), slots)
     for launch in decoder.launches:
         _fill(decoder, random)
         active = decoder.streams.active.cpu() != 0
@@ -125,7 +125,7 @@ def _expected(decoder: Decoder, launch: Launch) -> dict[str, Tensor]:
     return {"logits": decode.reference_head(x, w.final.double(), w.head.dense(kind))}
 
 
-def _random_weights(shape: Shape, device: str, random: torch.Generator) -> Weights:
+def random_weights(shape: Shape, device: str, random: torch.Generator) -> Weights:
     """Matrices that keep the size of what they multiply; everything else around 0 or 1."""
     weights = Weights.empty(shape, device)
     for part in fields(Weights):

@@ -104,8 +104,8 @@ class Matrix:
         """The matrix meant, [..., outputs, inputs]."""
         return self.steps.to(dtype) * self.scales.to(dtype)[..., None]
 
-    def __getitem__(self, layer: int) -> "Matrix":
-        return Matrix(self.steps[layer], self.scales[layer])
+    def __getitem__(self, place: int | slice) -> "Matrix":
+        return Matrix(self.steps[place], self.scales[place])
 
 
 @dataclass(frozen=True, slots=True)
