@@ -33,7 +33,7 @@ _SHOWN = 20
 
 
 def _folder(data: Path | None) -> Path:
-    from lofid.learn.datasets import data_folder
+    from lofid.learn.archives import data_folder
 
     return data or data_folder()
 

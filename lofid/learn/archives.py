@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lofid.errors import LofidError
+from lofid.files import xdg_folder
 from lofid.music.midi import Song, parse_midi
 
 
@@ -27,6 +28,11 @@ class Archive:
                 f"The data set '{self.name}' lacks the file {path} of its index; get it again."
             )
         return parse_midi(self.files[path], Path(self.name, path))
+
+
+def data_folder() -> Path:
+    """Where data sets lie by default: ``$XDG_DATA_HOME/lofid/data``."""
+    return xdg_folder("XDG_DATA_HOME", Path.home() / ".local" / "share") / "lofid" / "data"
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:

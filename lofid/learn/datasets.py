@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from lofid.errors import LofidError
-from lofid.files import replacing, user_path, xdg_folder
+from lofid.files import replacing, user_path
 from lofid.learn import originals
 from lofid.learn.archives import fingerprint
 from lofid.learn.download import WAITS, Progress, download
@@ -171,11 +171,6 @@ class Outcome(StrEnum):
     CONVERTED = "converted"
     """From the originals, with the very music that the shipped models were trained on."""
     DIFFERENT = "converted, but other music than the shipped models were trained on"
-
-
-def data_folder() -> Path:
-    """Where data sets lie by default: ``$XDG_DATA_HOME/lofid/data``."""
-    return xdg_folder("XDG_DATA_HOME", Path.home() / ".local" / "share") / "lofid" / "data"
 
 
 def named(name: str) -> DataSet:

@@ -257,7 +257,7 @@ def _parts(tracks: Sequence[Track]) -> tuple[list[Note], list[Note]]:
         lead = max(single, key=lambda track: (_mean_pitch(track.notes), track.name))
         rest = [note for track in tracks if track is not lead for note in track.notes]
         return sorted(rest), list(lead.notes)
-    return _top_line(sorted(note for track in tracks for note in track.notes))
+    return top_line(sorted(note for track in tracks for note in track.notes))
 
 
 def _mean_pitch(notes: Sequence[Note]) -> float:
@@ -269,7 +269,7 @@ def _voices(notes: Sequence[Note]) -> float:
     return len(notes) / len({round(note.start / _KEYS_GRID) for note in notes})
 
 
-def _top_line(notes: Sequence[Note]) -> tuple[list[Note], list[Note]]:
+def top_line(notes: Sequence[Note]) -> tuple[list[Note], list[Note]]:
     """Comping and the line on top: notes above all that sound, and well above the bar's middle."""
     comping: list[Note] = []
     melody: list[Note] = []

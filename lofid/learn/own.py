@@ -7,8 +7,8 @@
     pieces, findings = own_pieces(own_folder(data, "mine"))    # the same again, at once
 
 A sub-folder of the folder is a style. A prepared set is a folder of its own with all that was found
-out; it needs the files no more. Each piece's ``group`` is made from its notes, so the split stays
-when files are renamed; :func:`split_own` holds out a tenth, one piece at least.
+out; it needs the files no more. Each piece's ``group`` is made from its notes, so that it stays on
+its side of a split when files are renamed.
 
 This module knows folders of MIDI files and prepared sets. It must not know tokens, models or
 training.
@@ -25,6 +25,7 @@ import msgspec
 
 from lofid.errors import LofidError
 from lofid.files import write_durably
+from lofid.learn.archives import data_folder
 from lofid.learn.hearing import Reason, Refused, hear
 from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece
 from lofid.music.chords import Chord
@@ -34,7 +35,6 @@ VERSION = 1
 """Of the prepared format."""
 MANIFEST = "own.json"
 SUFFIXES = (".mid", ".midi", ".kar", ".smf")
-HELD_OUT_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +82,19 @@ class OwnPieces:
         return OwnPieces(tuple(song for song in self.songs if song.style == style))
 
 
-def split_own(groups: Iterable[str]) -> frozenset[str]:
-    """The groups that are held out: a tenth by hash, at least one where there are two or more."""
-    ordered = sorted(
-        set(groups), key=lambda group: hashlib.sha256(f"lofid-split-1:{group}".encode()).digest()
-    )
-    count = max(1, round(len(ordered) * HELD_OUT_SHARE)) if len(ordered) > 1 else 0
-    return frozenset(ordered[:count])
-
-
 def own_pieces(
     folder: Path, heard: Callable[[int, int], None] | None = None
 ) -> tuple[OwnPieces, tuple[Finding, ...]]:
     """The pieces of a folder of MIDI files or of a prepared set, and what was left out of it.
 
-    ``heard`` is told the number of files done and of all. Raises :class:`LofidError` for a folder
+    The name of a set in the user's data folder will do, where no folder is called so. ``heard`` is
+    told the number of files done and of all. Raises :class:`LofidError` for a folder
     that is not there or holds no MIDI files, or none that can be used.
     """
-    if (folder / MANIFEST).is_file():
-        return load_own(folder)
+    kept = data_folder() / "own" / folder
+    place = kept if not folder.is_dir() and (kept / MANIFEST).is_file() else folder
+    if (place / MANIFEST).is_file():
+        return load_own(place)
     if not folder.is_dir():
         raise LofidError(f"The folder '{folder}' does not exist; name one with MIDI files.")
     try:

@@ -87,7 +87,7 @@ def moved(notes: Iterable[Note], semitones: int) -> tuple[Note, ...]:
     )
 
 
-def _half_bar_chords(chord_notes: Sequence[Note], count: int) -> list[Chord | None]:
+def half_bar_chords(chord_notes: Sequence[Note], count: int) -> list[Chord | None]:
     """The chord that sounds longest in each half bar."""
     starts: dict[int, list[Note]] = defaultdict(list)
     for note in chord_notes:
@@ -140,7 +140,7 @@ def read_pop909(archive: Archive) -> Iterator[KeysPiece]:
         merged, chord_notes = (track.notes for track in labelled.tracks)
         count = 1 + max(note.start for note in merged) // TICKS_PER_BAR
         parts = _label_parts(merged, archive.song(row["file"]))
-        chords = _half_bar_chords(chord_notes, 2 * count)
+        chords = half_bar_chords(chord_notes, 2 * count)
         key_ticks = [signature.tick for signature in labelled.keys]
         bar_parts = {
             name: cut_bars(parts[name], count, 20) for name in ("PIANO", "MELODY", "BRIDGE")

@@ -17,13 +17,12 @@ import pytest
 
 from lofid.errors import LofidError
 from lofid.learn import originals, pieces
-from lofid.learn.archives import open_archive
+from lofid.learn.archives import data_folder, open_archive
 from lofid.learn.datasets import (
     DATA_SETS,
     DataSet,
     Original,
     Outcome,
-    data_folder,
     get,
     named,
     present,

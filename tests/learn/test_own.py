@@ -7,8 +7,6 @@ from pathlib import Path
 import mido
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lofid.errors import LofidError
 from lofid.learn.hearing import Reason
@@ -18,7 +16,6 @@ from lofid.learn.own import (
     own_folder,
     own_pieces,
     save_own,
-    split_own,
 )
 from lofid.music.chords import Chord, Quality
 
@@ -270,9 +267,12 @@ def kept(folder: Path, tmp_path: Path, midi_writer: Writer) -> tuple[OwnPieces, 
 
 
 def test_a_prepared_set_needs_the_files_no_more(
-    folder: Path, tmp_path: Path, kept: tuple[OwnPieces, Path]
+    folder: Path, tmp_path: Path, kept: tuple[OwnPieces, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pieces, place = kept
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    save_own(tmp_path / "home" / "lofid" / "data", "by-name", pieces, ())
+    assert own_pieces(Path("by-name"))[0] == pieces
     for path in folder.rglob("*.mid"):
         path.unlink()
     again, findings = own_pieces(own_folder(tmp_path, "mine"))
@@ -308,12 +308,3 @@ def test_a_damaged_set_is_one_sentence(
 def test_a_set_has_a_plain_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(LofidError, match="cannot be a folder's"):
         own_folder(tmp_path, name)
-
-
-@settings(deadline=None)
-@given(st.sets(st.text(min_size=1, max_size=8), max_size=60))
-def test_a_tenth_is_held_out_whatever_the_order(groups: set[str]) -> None:
-    held = split_own(groups)
-    assert held == split_own(sorted(groups, reverse=True))
-    assert held <= groups
-    assert len(held) == (max(1, round(len(groups) / 10)) if len(groups) > 1 else 0)
