@@ -145,12 +145,15 @@ def import_model(
     """
     _need_torch()
     from lofid.learn.official import import_official
+    from lofid.learn.publish import PLAYERS
     from lofid.rwkv.styles import model_path
     from lofid.rwkv.weights import save_folder
 
+    if player not in PLAYERS:
+        raise LofidError(f"There is no player '{player}'; choose {' or '.join(PLAYERS)}.")
     with ERR.status("Reading the weights …"):
         model = import_official(path, vocabulary)
-        save_folder(model_path(name) / _checked(player), model)
+        save_folder(model_path(name) / player, model)
     _tell(f"{name}: {player}, {model.card.config.layers} x {model.card.config.width}")
 
 
@@ -171,12 +174,6 @@ def export_model(
 
     export_official(load_model(weights), path)
     _tell(str(path))
-
-
-def _checked(player: str) -> str:
-    if player not in ("keys", "drums"):
-        raise LofidError(f"There is no player '{player}'; choose keys or drums.")
-    return player
 
 
 def _need_torch() -> None:

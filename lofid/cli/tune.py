@@ -1,6 +1,5 @@
 """``lofid tune`` and ``lofid styles``: a style from a folder of MIDI files, and those at hand."""
 
-import os
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -35,7 +34,8 @@ def tune(
         ),
     ] = Method.STATE,
     minutes: Annotated[
-        float, typer.Option("--minutes", min=0.01, help="At most so long; it ends when it is done.")
+        float,
+        typer.Option("--minutes", min=0.01, help="About so long at most; it ends when it is done."),
     ] = 15.0,
     model: ModelOption = None,
     data: Annotated[
@@ -69,7 +69,7 @@ def tune(
     from lofid.learn.run import choose_device
 
     path = style_path(name)
-    torch.set_num_threads(min(os.cpu_count() or 1, _MOST_THREADS))
+    torch.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
     with ERR.status("Reading the pieces …"):
         own, left_out = own_pieces(folder)
         found = {"keys": keys_pieces(own.keys), "drums": drums_pieces(own.drums)}

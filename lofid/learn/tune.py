@@ -83,15 +83,17 @@ class Split:
 class Progress:
     """Where tuning stands; losses in nats an event token, on what was seen and on held-out pieces.
 
-    ``held_out`` is the best so far, ``before`` that of the model as it was; ``is_better`` whether
-    this very moment is the best so far. ``spent`` are seconds of ``budget``, all players'.
+    ``held_out`` is the best so far, ``before`` that of the model as it was. ``checked`` says that
+    a round has ended and the held-out loss was measured, ``is_better`` that it is the best so far.
+    ``spent`` are seconds of ``budget``, all players'.
     """
 
     tokens: int
     train: float
     held_out: float
     before: float
-    is_better: bool
+    checked: bool = False
+    is_better: bool = False
     spent: float = 0.0
     budget: float = 0.0
 
@@ -289,7 +291,7 @@ class Tuner:
             while self._tokens - begun < self._round:
                 recent.append(self._learn(self._next()))
                 train = sum(recent[-50:]) / len(recent[-50:])
-                yield Progress(self._tokens, train, self.best, self.before, False)
+                yield Progress(self._tokens, train, self.best, self.before)
             found = self.held_out()
             is_better = found < self.best - _BETTER
             if is_better:
@@ -301,7 +303,7 @@ class Tuner:
             if self._stale >= _PATIENCE:
                 self._fall_back()
             self._save()
-            yield Progress(self._tokens, train, self.best, self.before, is_better)
+            yield Progress(self._tokens, train, self.best, self.before, True, is_better)
 
     def _next(self) -> Stream:
         """A variant of the next piece; order and variants follow from the seed alone."""
@@ -555,9 +557,10 @@ class Tuning:
             }
 
     def steps(self, seconds: float) -> Generator[tuple[str, Progress], None, None]:
-        """Learn for at most so long, each player its share; yields after every piece.
+        """Learn for about so long, each player its share; yields after every piece.
 
-        What a player leaves of its share is the next one's.
+        A player ends with a round, so that nothing goes unmeasured; what it leaves of its share is
+        the next one's.
         """
         began = time.monotonic()
         ends = began + seconds
@@ -570,7 +573,7 @@ class Tuning:
                 for progress in tuner.steps():
                     now = time.monotonic()
                     yield player, replace(progress, spent=now - began, budget=seconds)
-                    if now > share:
+                    if progress.checked and now > share:
                         break
 
     @property

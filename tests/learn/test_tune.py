@@ -77,11 +77,9 @@ def tuner(model: Model, pieces: Split, place: Path, method: Method = Method.STAT
 
 
 def after(run: Tuner, rounds: int) -> Tuner:
-    """The tuner after so many rounds: one ends where nothing more was learned from."""
-    tokens = -1
+    """The tuner after so many rounds."""
     for progress in run.steps():
-        rounds -= progress.tokens == tokens
-        tokens = progress.tokens
+        rounds -= progress.checked
         if not rounds:
             break
     return run
