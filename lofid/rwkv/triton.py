@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lofid.kernels.decode import INTERPRETED, Decoder, Streams
+from lofid.kernels.prefill import prefill
 from lofid.kernels.weights import Shape, Weights, pack
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
 from lofid.rwkv.quantise import quantised
@@ -30,6 +31,7 @@ from lofid.rwkv.weights import Tensors, check_tensors
 STEPS: Final = 8
 """Steps between two words with the host: a dozen waits a bar, few steps done in vain at its end."""
 
+_LONG = 24  # tokens; a text as long is many launches at once, a shorter one few for each token
 _AHEAD = 2  # launches of ``steps`` steps that are under way at a time
 _CAPTURING = Lock()  # beginning a capture waits for the device, which no other capture survives
 _NEVER = np.iinfo(np.int64).max
@@ -202,6 +204,14 @@ class Deck:
 
     def hear(self, model: int, slot: int, tokens: Sequence[int]) -> None:
         """Advance a slot that is not running over tokens; its logits are those after the last."""
+        if len(tokens) >= _LONG:
+            with self.stream():
+                text = torch.tensor(tokens, device=self.device)
+                state = self._state(model, slot)
+                logits = prefill(self._decoder.weights, model, text, *state)
+                self.streams.logits[model, slot].copy_(logits)
+            self._wait()
+            return
         wanted = np.full((self.shape.models, self.slots), -1, np.int32)
         for token in tokens:
             wanted[model, slot] = token

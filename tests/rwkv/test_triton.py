@@ -102,7 +102,7 @@ def collected(deck: Deck, sampler: Any, model: int, slot: int) -> list[int]:
 def test_forward_is_that_of_the_cpu_engine(tensors: Tensors) -> None:
     engine, other = TritonEngine(KEYS, tensors), CpuEngine(KEYS, tensors)
     state, expected = State.zero(KEYS), State.zero(KEYS)
-    for tokens in ([3], [89, 0, 7], [3]):
+    for tokens in ([3], [89, 0, 7], [*range(40)], [3]):
         logits = engine.forward(tokens, state)
         assert logits.shape == (KEYS.vocabulary,)
         np.testing.assert_allclose(logits, other.forward(tokens, expected), rtol=0, atol=1e-4)
