@@ -8,15 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lofid.compose.player import ModelFailure, Player
+from lofid.compose.player import ModelFailure, Player, drums_player, keys_player
 from lofid.compose.relay import Faster, Relay
 from lofid.compose.station import Station
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
 from lofid.rwkv.choice import Role
 from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.state import State
+from lofid.rwkv.weights import tensor_shapes
+from lofid.tokens import drums, keys
 
 BARS = 6
 
@@ -127,3 +130,35 @@ def test_what_fails_on_both_is_not_blamed_on_the_faster_one(
             relay.step(relay.opening(Settings(), 7), Settings())
         assert relay.running.role is Role.FASTER
     assert not told
+
+
+def test_a_triton_engine_whose_memory_decays_gives_way_in_mid_bar() -> None:
+    """In Triton's interpreter: its weights become no numbers once it is open."""
+    triton = pytest.importorskip("lofid.rwkv.triton")
+    rng = np.random.default_rng(0)
+    players = []
+    for player, vocabulary in ((keys_player, keys.VOCABULARY), (drums_player, drums.VOCABULARY)):
+        config = RwkvConfig(layers=1, width=64, vocabulary=len(vocabulary), mix_rank=16)
+        tensors = {
+            name: rng.normal(0, 0.2, shape).astype(np.float32)
+            for name, shape in tensor_shapes(config).items()
+        }
+        players.append((player, CpuEngine(config, tensors), triton.TritonEngine(config, tensors)))
+
+    def opened() -> Station:
+        for _, _, engine in players:
+            engine.weights.final.fill_(float("nan"))
+        on_keys, on_drums = (player(engine) for player, _, engine in players)
+        return Station(on_keys, on_drums)
+
+    keys_on_cpu, drums_on_cpu = (player(engine) for player, engine, _ in players)
+    told: list[str] = []
+    with (
+        Station(keys_on_cpu, drums_on_cpu) as unbroken,
+        Relay(keys_on_cpu, drums_on_cpu, "", Faster("triton", "", opened), told.append) as relay,
+    ):
+        assert relay.step(relay.opening(Settings(), 7), Settings()).bar == next(
+            unbroken.bars(Settings(), 7)
+        )
+        assert relay.running.role is Role.STAND_IN
+    assert "no numbers" in told[0]
