@@ -130,18 +130,17 @@ def choose(asked: EngineName, configs: Sequence[RwkvConfig]) -> Choice:
 
 def open_engine(name: EngineName, model: "Model") -> Engine:
     """The chosen engine on a model; raises what its libraries raise where the GPU fails."""
-    config, tensors = model.card.config, model.tensors
     if name is EngineName.TRITON:
         from lofid.rwkv.triton import TritonEngine
 
-        return TritonEngine(config, tensors)
+        return TritonEngine(model.card.config, model.tensors)
     if name is EngineName.TORCH:
         from lofid.rwkv.torch_engine import TorchEngine
 
-        return TorchEngine(config, tensors)
+        return TorchEngine(model.card.config, model.tensors)
     from lofid.rwkv.cpu import CpuEngine
 
-    return CpuEngine(config, tensors)
+    return CpuEngine.of(model)
 
 
 def device_files() -> Iterator[Path]:

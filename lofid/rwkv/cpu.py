@@ -5,16 +5,17 @@ Knows the official tensor names and the layout that ``_cpu_kernels`` reads; noth
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lofid.rwkv import _cpu_kernels as kernels
 from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.packed import Arrays, packed_path, read_packed, write_packed
 from lofid.rwkv.quantise import quantised
 from lofid.rwkv.state import State
-from lofid.rwkv.weights import check_tensors
+from lofid.rwkv.weights import Model, check_tensors
 
 Storage = Literal["fp32", "bf16", "int8"]
 """How an engine keeps its matrices; everything else is float32."""
@@ -29,6 +30,7 @@ _DTYPES: Final[Mapping[Storage, type[np.generic]]] = {
 
 _Floats = NDArray[np.float32]
 _LINE = 64  # bytes of a cache line
+_LAYOUT = 1  # of packed weights; what an older one has kept is of no use
 _ALONE = np.zeros((0, 3), np.int64)
 
 
@@ -46,29 +48,36 @@ class CpuEngine:
         self, config: RwkvConfig, tensors: Mapping[str, _Floats], storage: Storage = "int8"
     ) -> None:
         check_tensors(config, tensors, "the model")
+        self._use(config, _packed(config, tensors, storage), storage)
+
+    @classmethod
+    def of(cls, model: Model, storage: Storage = "int8") -> Self:
+        """The engine on a model, from packed weights that an earlier start has kept where it can.
+
+        Processes share the memory of packed weights. Raises as the constructor does.
+        """
+        config = model.card.config
+        path = packed_path(model.hash, f"{storage}-{_LAYOUT}")
+        arrays = read_packed(path) if model.hash else None
+        if arrays is None or not _fits(config, arrays, storage):
+            check_tensors(config, model.tensors, "the model")
+            arrays = _packed(config, model.tensors, storage)
+            if model.hash:
+                write_packed(path, arrays)
+        engine = cls.__new__(cls)
+        engine._use(config, arrays, storage)
+        return engine
+
+    def _use(self, config: RwkvConfig, arrays: Arrays, storage: Storage) -> None:
         self.name = f"cpu-{storage}"
         self._config = config
-        layers, width = config.layers, config.width
         self._ranks = (config.mix_rank, config.decay_rank)
-
-        self._embedding = _layer_norm(
-            tensors["emb.weight"], tensors["blocks.0.ln0.weight"], tensors["blocks.0.ln0.bias"]
-        )
-        self._vectors = np.empty((layers, len(kernels.VECTORS), width), np.float32)
-        for layer in range(layers):
-            for row, name in enumerate(kernels.VECTORS):
-                self._vectors[layer, row] = tensors[f"blocks.{layer}.{name}"].reshape(-1)
-        self._matrices = _stacked(
-            [
-                [_panels(matrix, storage) for matrix in _in_order_of_use(tensors, layer)]
-                for layer in range(layers)
-            ],
-            storage,
-        )
-        self._final = np.stack((tensors["ln_out.weight"], tensors["ln_out.bias"]))
-        self._head = _stacked([[_panels(tensors["head.weight"], storage)]], storage)[0]
-
-        widest = max(width, config.hidden, 5 * config.mix_rank, config.decay_rank)
+        for array in arrays.values():
+            array.setflags(write=False)
+        self._embedding, self._vectors = arrays["embedding"], arrays["vectors"]
+        self._matrices, self._head = arrays["matrices"], arrays["head"]
+        self._final = arrays["final"]
+        widest = max(config.width, config.hidden, 5 * config.mix_rank, config.decay_rank)
         self._scratch = _aligned((kernels.SCRATCH, kernels.ROWS, _filled(widest)), np.float32)
         self._logits = _aligned((1, _filled(config.vocabulary)), np.float32)
         self._token = np.zeros(1, np.int64)
@@ -79,6 +88,12 @@ class CpuEngine:
     def config(self) -> RwkvConfig:
         """The shape of the model."""
         return self._config
+
+    @property
+    def weight_bytes(self) -> int:
+        """What is read for each token: all weights but the rows of the embedding not met."""
+        arrays = (self._vectors, self._matrices, self._final, self._head)
+        return sum(array.nbytes for array in arrays)
 
     def forward(self, tokens: Sequence[int], state: State) -> _Floats:
         """Advance ``state`` in place over ``tokens``; the logits after the last.
@@ -146,6 +161,44 @@ class CpuEngine:
             self._scratch,
             self._logits,
         )
+
+
+def _packed(config: RwkvConfig, tensors: Mapping[str, _Floats], storage: Storage) -> Arrays:
+    """The weights as the kernels read them, by the names of the engine's attributes."""
+    layers = range(config.layers)
+    vectors = np.empty((config.layers, len(kernels.VECTORS), config.width), np.float32)
+    for layer in layers:
+        for row, name in enumerate(kernels.VECTORS):
+            vectors[layer, row] = tensors[f"blocks.{layer}.{name}"].reshape(-1)
+    matrices = [
+        [_panels(matrix, storage) for matrix in _in_order_of_use(tensors, layer)]
+        for layer in layers
+    ]
+    return {
+        "embedding": _layer_norm(
+            tensors["emb.weight"], tensors["blocks.0.ln0.weight"], tensors["blocks.0.ln0.bias"]
+        ),
+        "vectors": vectors,
+        "matrices": _stacked(matrices, storage),
+        "final": np.stack((tensors["ln_out.weight"], tensors["ln_out.bias"])),
+        "head": _stacked([[_panels(tensors["head.weight"], storage)]], storage)[0],
+    }
+
+
+def _fits(config: RwkvConfig, arrays: Arrays, storage: Storage) -> bool:
+    """Whether arrays that were kept are those of such a model."""
+    width = config.width
+    floats = {
+        "embedding": (config.vocabulary, width),
+        "vectors": (config.layers, len(kernels.VECTORS), width),
+        "final": (2, width),
+    }
+    return arrays.keys() == floats.keys() | {"matrices", "head"} and all(
+        array.shape == floats[name] and array.dtype == np.float32
+        if name in floats
+        else array.dtype == _DTYPES[storage]
+        for name, array in arrays.items()
+    )
 
 
 def _in_order_of_use(tensors: Mapping[str, _Floats], layer: int) -> list[_Floats]:

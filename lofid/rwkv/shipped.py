@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lofid.rwkv.choice import EngineName, open_engine
 from lofid.rwkv.engine import Engine
+from lofid.rwkv.packed import is_known
 from lofid.rwkv.weights import Model, load_model
 
 
@@ -15,7 +16,7 @@ def shipped_model(name: str, vocabulary_hash: str, instead: Path | None = None) 
     """
     packaged = resources.files("lofid").joinpath("models", f"{name}.safetensors")
     with resources.as_file(packaged) as path:
-        return load_model(instead or path, vocabulary_hash)
+        return load_model(instead or path, vocabulary_hash, known=is_known)
 
 
 def shipped_engine(name: str, vocabulary_hash: str, instead: Path | None = None) -> Engine:

@@ -7,7 +7,7 @@ them, as on the Hugging Face hub. Knows no torch and no engine.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -250,20 +250,42 @@ def save_folder(folder: Path, model: Model, most: int = SHARD_BYTES) -> None:
     (folder / SINGLE).unlink(missing_ok=True)
 
 
-def load_model(path: Path, vocabulary_hash: str | None = None) -> Model:
+class _UnreadModel(Model):
+    """A model that was read and checked before: its tensors are read when they are asked for."""
+
+    __slots__ = ("_path",)
+    _path: Path
+
+    def __init__(self, card: ModelCard, digest: str, path: Path) -> None:
+        for name, value in (("card", card), ("hash", digest), ("_path", path)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def tensors(self) -> Tensors:
+        return load_model(self._path).tensors
+
+
+def load_model(
+    path: Path,
+    vocabulary_hash: str | None = None,
+    known: Callable[[str], bool] | None = None,
+) -> Model:
     """Read a model file, a folder of one, or an index of shards.
 
-    For the vocabulary of that hash unless None. Raises :class:`LofidError` where something cannot
-    be read, is damaged or no model of ours, or was trained on another vocabulary.
+    For the vocabulary of that hash unless None. Of a model whose hash is ``known``, because it was
+    read before and is kept in another form, no tensor is read before one is asked for. Raises
+    :class:`LofidError` where something cannot be read, is damaged or no model of ours, or was
+    trained on another vocabulary.
     """
     if path.is_dir() and (path / INDEX).exists():
         path = path / INDEX
     elif path.is_dir() and (path / SINGLE).exists():
         path = path / SINGLE
-    if path.suffix == ".json":
-        tensors, metadata, digest = _read_shards(path)
-    else:
-        tensors, metadata, digest = read_tensors(path)
+    tensors: Tensors | None = None
+    metadata, digest = _identity(path) if known else ({}, "")
+    if not (known and known(digest)):
+        read = _read_shards if path.suffix == ".json" else read_tensors
+        tensors, metadata, digest = read(path)
     try:
         card = ModelCard.from_metadata(metadata)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -277,8 +299,32 @@ def load_model(path: Path, vocabulary_hash: str | None = None) -> Model:
             f"{card.vocabulary_hash or 'no hash'} instead of {vocabulary_hash}); use the weights "
             "of this version of lofid or train them anew."
         )
+    if tensors is None:
+        return _UnreadModel(card, digest, path)
     check_tensors(card.config, tensors, path)
     return Model(card, tensors, digest)
+
+
+def _identity(path: Path) -> tuple[dict[str, str], str]:
+    """Metadata and hash of a model file or an index, as far as they can be told."""
+    content = _content(path)
+    try:
+        if path.suffix == ".json":
+            metadata = json.loads(content)["metadata"]
+            return metadata, _digest_of_shards(metadata["sha256"])
+        return _metadata(content), _sha256(content)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}, ""  # whoever reads all of it will say what is wrong
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    return found
+
+
+def _digest_of_shards(digests: Mapping[str, str]) -> str:
+    return _sha256("".join(digests[name] for name in sorted(digests)).encode())
 
 
 def _read_shards(path: Path) -> tuple[Tensors, dict[str, str], str]:
@@ -303,7 +349,7 @@ def _read_shards(path: Path) -> tuple[Tensors, dict[str, str], str]:
                 f"({digest} instead of {digests[name]}); get the model again."
             )
         tensors |= found
-    return tensors, metadata, _sha256("".join(digests[name] for name in sorted(digests)).encode())
+    return tensors, metadata, _digest_of_shards(digests)
 
 
 def write_tensors(path: Path, stored: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
@@ -321,8 +367,7 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str], str]:
     content = _content(path)
     try:
         entries = deserialize(content)  # type: ignore[no-untyped-call]
-        length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+        metadata = _metadata(content)
     except (SafetensorError, ValueError) as error:
         raise LofidError(
             f"The file '{path}' is damaged or no safetensors file ({error}); get it again."

@@ -1,0 +1,105 @@
+"""Packed weights on disk: the same engine, whatever happens to the file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lofid.rwkv import packed
+from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.cpu import STORAGES, CpuEngine, Storage
+from lofid.rwkv.packed import is_known, packed_path, read_packed
+from lofid.rwkv.state import State
+from lofid.rwkv.weights import Model, ModelCard, load_model, save_model, tensor_shapes
+
+CONFIG = RwkvConfig(layers=1, width=64, vocabulary=65)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lofid"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.standard_normal(shape, dtype=np.float32)
+        for name, shape in tensor_shapes(CONFIG).items()
+    }
+    save_model(
+        tmp_path / "m.safetensors", Model(ModelCard(CONFIG, "test", "0" * 16, 1, 1), tensors)
+    )
+    return tmp_path / "m.safetensors"
+
+
+def logits(engine: CpuEngine) -> list[float]:
+    found: list[float] = engine.forward([3, 1, 4], State.zero(CONFIG)).tolist()
+    return found
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_what_was_kept_is_what_was_packed(path: Path, cache: Path, storage: Storage) -> None:
+    model = load_model(path)
+    expected = logits(CpuEngine(CONFIG, model.tensors, storage))
+    assert logits(CpuEngine.of(model, storage)) == expected
+    (kept,) = cache.iterdir()
+    arrays = read_packed(kept)
+    assert arrays is not None
+    assert all(array.ctypes.data % 64 == 0 for array in arrays.values())
+    assert not any(array.flags.writeable for array in arrays.values())
+    assert logits(CpuEngine.of(model, storage)) == expected
+
+
+def test_tensors_of_a_known_model_are_read_when_asked_for(path: Path) -> None:
+    model = load_model(path, known=is_known)
+    assert not is_known(model.hash)
+    expected = logits(CpuEngine.of(model))
+    unread = load_model(path, "0" * 16, known=is_known)
+    assert (unread.card, unread.hash) == (model.card, model.hash)
+    path.write_bytes(b"nobody reads it")
+    assert logits(CpuEngine.of(unread)) == expected
+    with pytest.raises(Exception, match="damaged"):
+        _ = unread.tensors
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "header", "empty", "folder", "other"])
+def test_a_damaged_file_is_made_anew(path: Path, cache: Path, harm: str) -> None:
+    model = load_model(path)
+    expected = logits(CpuEngine.of(model))
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+    match harm:
+        case "cut":
+            kept.write_bytes(whole[:-64])
+        case "flipped":
+            kept.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
+        case "header":
+            kept.write_bytes(whole[:30] + b"\xff" * 30 + whole[60:])
+        case "empty":
+            kept.write_bytes(b"")
+        case "folder":
+            kept.unlink()
+            kept.mkdir()
+        case _:
+            packed.write_packed(kept, {"embedding": np.zeros((2, 2), np.float32)})
+    assert logits(CpuEngine.of(model)) == expected
+    if harm != "folder":
+        assert kept.read_bytes() == whole
+
+
+def test_where_nothing_can_be_written_all_works(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+    model = load_model(path, known=is_known)
+    assert logits(CpuEngine.of(model)) == logits(CpuEngine(CONFIG, model.tensors))
+
+
+def test_weights_without_a_hash_are_not_kept(path: Path, cache: Path) -> None:
+    model = load_model(path)
+    CpuEngine.of(Model(model.card, model.tensors))
+    assert not cache.exists()
+    assert packed_path(model.hash, "int8-1").parent == cache
