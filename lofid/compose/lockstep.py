@@ -8,6 +8,7 @@ models, the pending tasks of both become one stacked run. The bars are the same.
 
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -16,18 +17,18 @@ from lofid.compose.player import Attempt, Played, Player, Task
 from lofid.kernels.bars import Bar, Flag, Real, Whole
 from lofid.kernels.bars import Phase as FlatPhase
 
-_T = TypeVar("_T")
-_Keys = TypeVar("_Keys")
-_Drums = TypeVar("_Drums")
+ResultT = TypeVar("ResultT")
+KeysT = TypeVar("KeysT")
+DrumsT = TypeVar("DrumsT")
 
-Half = Generator[Task, tuple[Played, ...], _T]
+Half = Generator[Task, tuple[Played, ...], ResultT]
 """What one player does for a bar."""
 
 
 class Duo(Protocol):
     """Two players, ready to play."""
 
-    def play(self, keys: Half[_Keys], drums: Half[_Drums]) -> tuple[_Keys, _Drums]:
+    def play(self, keys: Half[KeysT], drums: Half[DrumsT]) -> tuple[KeysT, DrumsT]:
         """The results of both halves; raises :class:`~lofid.compose.player.ModelFailure`."""
         ...
 
@@ -37,7 +38,15 @@ class Duo(Protocol):
 
 
 def opened_duo(keys: Player, drums: Player) -> Duo:
-    """The two players as their engines let them play."""
+    """The two players as their engines let them play.
+
+    On a GPU, models of one shape are stacked; others run on two threads there, too.
+    """
+    if all(player.engine.name.startswith("triton") for player in (keys, drums)):
+        from lofid.compose.stacked import Stacked  # noqa: PLC0415  loads torch
+
+        with suppress(ValueError):
+            return Stacked(keys, drums)
     return OnThreads(keys, drums)
 
 
@@ -49,7 +58,7 @@ class OnThreads:
         self._drums = drums
         self._second_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drums")
 
-    def play(self, keys: Half[_Keys], drums: Half[_Drums]) -> tuple[_Keys, _Drums]:
+    def play(self, keys: Half[KeysT], drums: Half[DrumsT]) -> tuple[KeysT, DrumsT]:
         """The results of both halves; raises :class:`~lofid.compose.player.ModelFailure`."""
         later = self._second_thread.submit(_played, self._drums, drums)
         return _played(self._keys, keys), later.result()
@@ -113,12 +122,12 @@ def heard_bar(tokens: Sequence[int]) -> Bar:
     )
 
 
-def _played(player: Player, half: Half[_T]) -> _T:
+def _played(player: Player, half: Half[ResultT]) -> ResultT:
     """The result of a half that one player plays."""
     try:
         task = next(half)
         while True:
             task = half.send(player.play(task))
     except StopIteration as end:
-        result: _T = end.value
+        result: ResultT = end.value
         return result

@@ -23,6 +23,11 @@ from lofid.tokens.grammar import Grammar, GrammarState, Phase
 class ModelFailure(LofidError):
     """A model that cannot go on: it raised, or answered with something that is no number."""
 
+    @classmethod
+    def of(cls, engine: str, what: str) -> "ModelFailure":
+        """The failure of the model on an engine, which ``what`` it did."""
+        return cls(f"The model '{engine}' {what}; it must start anew from an earlier state.")
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -142,15 +147,9 @@ class Player:
         try:
             logits = forward()
         except Exception as error:
-            raise ModelFailure(
-                f"The model '{self.engine.name}' failed ({error!r}); it must start anew from an "
-                "earlier state."
-            ) from error
+            raise ModelFailure.of(self.engine.name, f"failed ({error!r})") from error
         if not np.isfinite(logits).all():
-            raise ModelFailure(
-                f"The model '{self.engine.name}' gives logits that are no numbers; it must start "
-                "anew from an earlier state."
-            )
+            raise ModelFailure.of(self.engine.name, "gives logits that are no numbers")
         return logits
 
     def _write_one(self, one: "_Running", logits: NDArray[np.float32]) -> None:
