@@ -210,17 +210,23 @@ def _tile(
 
 
 @triton.jit
+def _exp(x: tl.tensor) -> tl.tensor:
+    """e^x, and e^88 beyond: what comes of it here is then 0 or 1 to the last bit, not infinite."""
+    return tl.exp(tl.minimum(x, 88.0, propagate_nan=tl.PropagateNan.ALL))
+
+
+@triton.jit
 def _sigmoid(
     x: tl.tensor,
 ) -> tl.tensor:
-    return 1 / (1 + tl.exp(-x))
+    return 1 / (1 + _exp(-x))
 
 
 @triton.jit
 def _tanh(
     x: tl.tensor,
 ) -> tl.tensor:
-    return 1 - 2 / (tl.exp(2 * x) + 1)
+    return 1 - 2 / (_exp(2 * x) + 1)
 
 
 @triton.jit
@@ -421,7 +427,7 @@ def wkv_step_kernel(
     low = tl.load(projected + 4 * WIDTH + rank)
     up = tl.load(decay_up + (model * WIDTH + channel)[:, None] * DECAY + rank[None, :])
     more = tl.sum(up.to(tl.float32) * low[None, :], 1) * tl.load(scales + model * WIDTH + channel)
-    decay = tl.exp(-tl.exp(tl.load(vectors + _DECAY * WIDTH + channel) + more))
+    decay = tl.exp(-_exp(tl.load(vectors + _DECAY * WIDTH + channel) + more))
     bonus = tl.load(vectors + _BONUS * WIDTH + channel)
 
     at = wkv + (row * heads + head).to(tl.int64) * 4096 + i[:, None] * 64 + i[None, :]

@@ -134,7 +134,6 @@ def test_a_whole_step_is_its_reference() -> None:
             np.testing.assert_allclose(found, getattr(expected, name), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # to infinity, as it should
 def test_extreme_activations_stay_finite() -> None:
     config = RwkvConfig(1, 64, 50)
     tensors = random_tensors(config, 6)
