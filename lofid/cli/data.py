@@ -61,11 +61,19 @@ def _bar(description: str, bytes_: bool) -> "Iterator[Progress]":
         yield told
 
 
+def _complete_set() -> list[str]:
+    from lofid.learn.datasets import DATA_SETS
+
+    return [*(item.short for item in DATA_SETS.values()), "all"]
+
+
 @app.command("get")
 def get(
     names: Annotated[
         list[str],
-        typer.Argument(help="Data sets as `lofid data list` names them, or all."),
+        typer.Argument(
+            help="Data sets as `lofid data list` names them, or all.", autocompletion=_complete_set
+        ),
     ],
     mirror: Annotated[
         str | None,

@@ -27,12 +27,23 @@ class PlayerChoice(StrEnum):
     DRUMS = "drums"
 
 
+def _complete_config() -> list[str]:
+    from lofid.learn.configs import CONFIGS
+
+    return list(CONFIGS)
+
+
 def train(
     player: Annotated[PlayerChoice, typer.Argument(help="Which of the two models.")],
     data: Annotated[Path, typer.Option("--data", help="Folder with the archives.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; one there goes on.")],
     config: Annotated[
-        str, typer.Option("--config", help="pocket, studio, thesis, rnn, lstm or gpt.")
+        str,
+        typer.Option(
+            "--config",
+            help="pocket, studio, thesis, rnn, lstm or gpt.",
+            autocompletion=_complete_config,
+        ),
     ] = "pocket",
     tokens: Annotated[
         float | None,

@@ -46,6 +46,32 @@ def test_every_command_explains_itself_with_examples() -> None:
     assert "Examples:" in shown and "lofid models get" in shown
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("lofid play --preset ra", "rain"),
+        ("lofid render --engine tri", "triton"),
+        ("lofid train --config gp", "gpt"),
+        ("lofid data get pop909", "pop909"),
+        ("lofid models import --player ke", "keys"),
+    ],
+)
+def test_the_shell_completes_what_is_typed(typed: str, offered: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", "from lofid.cli import app; app(prog_name='lofid')"],
+        env={
+            **os.environ,
+            "_LOFID_COMPLETE": "complete_bash",
+            "COMP_WORDS": typed,
+            "COMP_CWORD": str(typed.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.split() == [offered]
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, lofid.cli; "
