@@ -36,7 +36,8 @@ class Engine(Protocol):
     def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
         """Advance each of B ``states`` in place over its own one of B ``tokens``.
 
-        All states are of this model and distinct. Returns the logits [B, vocabulary], to the bit
-        those of :meth:`forward`: a buffer that the next call of this engine overwrites.
+        All states are of this model and distinct. Returns the logits [B, vocabulary], a buffer that
+        the next call of this engine overwrites: those of :meth:`forward`, on the CPU engine to the
+        bit, on others but for their last digits.
         """
         ...
