@@ -189,11 +189,6 @@ def _hub() -> Iterator[Any]:
     """The hub's library, its refusals in our words."""
     try:
         import huggingface_hub as hub  # noqa: PLC0415 # only the hub needs it
-        from huggingface_hub.errors import (  # noqa: PLC0415
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
     except ModuleNotFoundError as error:
         raise LofidError(
             f"The hub needs {error.name}, which is not installed; "
@@ -201,10 +196,10 @@ def _hub() -> Iterator[Any]:
         ) from error
     try:
         yield hub
-    except HFValidationError as error:
+    except hub.errors.HFValidationError as error:
         raise LofidError(f"The hub knows no such name ({error}); write OWNER/NAME.") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # what carries it differs by version, and so do its errors
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise LofidError(
             f"The Hugging Face hub did not serve it ({reason}); check the name, the network and "
             "the login, and try again: what came already is kept."
