@@ -11,6 +11,7 @@ This module knows places and checksums. It must not know what is learned from th
 import hashlib
 import io
 import os
+import sqlite3
 import tarfile
 import zipfile
 import zlib
@@ -99,6 +100,9 @@ DATA_SETS: dict[str, DataSet] = {
             "OpenEWLD: jazz and song lead sheets",
             "https://doi.org/10.5281/zenodo.4332855",
             "48fe357e34829a6df10da47c9e4a6f2075a82ade899db4c8da9e7d0c8081e9c9",
+            (_repository("00sapo/OpenEWLD", "ec03cbd809ca5296ee708591b970d0423dcbe31c"),),
+            originals.openewld,
+            "e05624638edfe0bbe986aff4d022d3a2f6a9a41a9b38a841e3f05a03e9425424",
         ),
         DataSet(
             "chords_free_midi",
@@ -141,6 +145,13 @@ DATA_SETS: dict[str, DataSet] = {
             "StickFlow: drum patterns on the grid",
             "https://github.com/jkobti/stickflow-drum-patterns",
             "4c38ae9ce9692125111d693acf34beeaf2cd91b1fb3eb2333b8b62f47720bbd5",
+            (
+                _repository(
+                    "jkobti/stickflow-drum-patterns", "80bf78730dc368e59de8d9fe1532962cde0127c8"
+                ),
+            ),
+            originals.stickflow,
+            "47cccb51e050babdf5c5f492448bd8e8129682f222ab5eac48bbf1d8f26a58ee",
         ),
         DataSet(
             "folk_ceol_rince",
@@ -290,7 +301,7 @@ def _from_originals(
         rows, files = item.convert(paths)
     except (
         OSError, EOFError, zlib.error, KeyError, ValueError, IndexError, UnicodeError,
-        tarfile.TarError, zipfile.BadZipFile, ElementTree.ParseError,
+        tarfile.TarError, zipfile.BadZipFile, ElementTree.ParseError, sqlite3.Error,
     ) as error:  # fmt: skip
         raise LofidError(
             f"What was downloaded of {item.title} is damaged or laid out in a new way ({error}); "

@@ -3,10 +3,13 @@
 import csv
 import hashlib
 import io
+import json
+import sqlite3
 import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +32,7 @@ from lofid.learn.datasets import (
 )
 from lofid.learn.sequences import DRUMS_SOURCES, KEYS_SOURCES
 from lofid.learn.sources import SOURCES
+from lofid.music.chords import Chord, Quality
 
 Writer = Callable[..., None]
 
@@ -110,8 +114,8 @@ def test_a_mirror_without_the_set_is_one_sentence(
         get(missing, tmp_path / "data", str(served[0]))
     with pytest.raises(LofidError, match="404"):
         get(missing, tmp_path / "data", served[1])
-    with pytest.raises(LofidError, match=r"from a mirror: lofid data get openewld --from"):
-        get(DATA_SETS["leadsheets_openewld"], tmp_path / "data")
+    with pytest.raises(LofidError, match=r"from a mirror: lofid data get free-midi-chords --from"):
+        get(DATA_SETS["chords_free_midi"], tmp_path / "data")
 
 
 def test_what_is_here_is_listed(packed: DataSet, data: Path, tmp_path: Path) -> None:
@@ -283,6 +287,111 @@ def test_loops_and_tunes_are_converted(
     get(_direct("folk_ceol_rince", address, "tunes.tar.gz"), tmp_path / "got")
     archive = open_archive(tmp_path / "got", "folk_ceol_rince")
     assert {row["id"] for row in archive.rows} == {"ATripToGalway", "LordBanffsReel"}
+
+
+_DRUMS_XML = b"""<score-partwise version="4.0">
+<part-list><score-part id="P1">
+<midi-instrument id="K"><midi-unpitched>37</midi-unpitched></midi-instrument>
+<midi-instrument id="S"><midi-unpitched>39</midi-unpitched></midi-instrument>
+<midi-instrument id="H"><midi-unpitched>43</midi-unpitched></midi-instrument>
+</score-part></part-list>
+<part id="P1"><measure number="1"><attributes><divisions>2</divisions></attributes>
+<note><unpitched/><duration>4</duration><instrument id="H"/></note>
+<note><chord/><unpitched/><duration>4</duration><instrument id="S"/>
+<notations><articulations><accent/></articulations></notations></note>
+<note><grace/><unpitched/><instrument id="S"/></note>
+<note><unpitched/><duration>4</duration><instrument id="S"/>
+<notehead parentheses="yes">normal</notehead></note>
+<backup><duration>8</duration></backup>
+<note><rest/><duration>1</duration></note>
+<note><unpitched/><duration>1</duration><instrument id="K"/></note>
+<forward><duration>6</duration></forward>
+</measure><measure number="2">
+<note><unpitched/><duration>8</duration><instrument id="K"/></note>
+</measure></part></score-partwise>"""
+
+
+def test_percussion_scores_are_read() -> None:
+    hits = originals.drum_hits(_DRUMS_XML)
+    assert [(hit.start, hit.pitch, hit.velocity) for hit in hits] == [
+        (0, 38, 110),
+        (0, 42, 80),
+        (240, 36, 80),
+        (960, 38, 40),
+        (1920, 36, 80),
+    ]
+
+
+def test_stickflow_is_converted(served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = served
+    about = {"category": "groove", "title": "Rock", "default_bpm": 90}
+    about |= {"time_signature": "4/4", "bar_count": 2}
+    files = {
+        "LICENSE": b"CC0",
+        "grooves/xml-groove-1.musicxml": _DRUMS_XML,
+        "grooves/xml-groove-1.json": json.dumps(about).encode(),
+        "patterns.json": b"[]",
+    }
+    _repository(folder / "stick.tar.gz", files)
+    get(_direct("drums_stickflow", address, "stick.tar.gz"), tmp_path / "got")
+    (take,) = pieces.read_stickflow(open_archive(tmp_path / "got", "drums_stickflow"))
+    assert (take.tempo, take.fill, len(take.bars)) == (90, False, 8)
+    assert [hit.pitch for hit in take.bars[0]] == [38, 42, 36, 38]
+
+
+_SHEET_XML = b"""<score-partwise version="3.0"><part id="P1">
+<measure number="0"><attributes><divisions>2</divisions>
+<time><beats>4</beats><beat-type>4</beat-type></time></attributes>
+<harmony><root><root-step>E</root-step><root-alter>-1</root-alter></root>
+<kind>major-seventh</kind></harmony>
+<note><pitch><step>G</step><octave>4</octave></pitch><duration>4</duration></note>
+<harmony><root><root-step>F</root-step></root><kind>dominant</kind>
+<bass><bass-step>A</bass-step></bass>
+<degree><degree-value>9</degree-value><degree-alter>-1</degree-alter>
+<degree-type>add</degree-type></degree><offset>2</offset></harmony>
+<note><pitch><step>A</step><alter>-1</alter><octave>4</octave></pitch>
+<duration>4</duration><tie type="start"/></note>
+</measure><measure number="1">
+<note><pitch><step>A</step><alter>-1</alter><octave>4</octave></pitch>
+<duration>2</duration><tie type="stop"/></note>
+<note><rest/><duration>6</duration></note>
+</measure></part></score-partwise>"""
+
+
+def test_openewld_is_converted(served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = served
+    mxl = io.BytesIO()
+    with zipfile.ZipFile(mxl, "w") as packed_score:
+        packed_score.writestr("META-INF/container.xml", "<container/>")
+        packed_score.writestr("Hj\u00e4rtat.xml", _SHEET_XML)
+    database = tmp_path / "works.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE works (id, title, date, language, lyrics, score)")
+        connection.execute("CREATE TABLE features (id, metric, key, incipit, triplets, csv)")
+        path = "./dataset/A/Hj\u00e4rtat/Hj\u00e4rtat.mxl"
+        connection.execute("INSERT INTO works VALUES (12, 'A title', '', '', '', ?)", (path,))
+        connection.execute("INSERT INTO features VALUES (12, '4/4', 'E- major', '', 0, '')")
+        connection.commit()
+    # As a Mac writes the name: a letter and its dots apart.
+    apart = "dataset/A/Hja\u0308rtat/Hja\u0308rtat.mxl"
+    files = {"OpenEWLD.db": database.read_bytes(), apart: mxl.getvalue()}
+    _repository(folder / "ewld.tar.gz", files)
+    get(_direct("leadsheets_openewld", address, "ewld.tar.gz"), tmp_path / "got")
+    archive = open_archive(tmp_path / "got", "leadsheets_openewld")
+    assert json.loads(archive.files["chords/ewld0012.json"]) == [
+        [0.0, "Eb", "major-seventh", None, []],
+        [3.0, "F", "dominant", 9, [[9, -1, "add"]]],
+    ]
+    (sheet,) = pieces.read_openewld(archive)
+    # In the home key, three semitones lower.
+    first = Chord(0, Quality.MAJOR_7)
+    assert sheet.chords[0] == (first, first)
+    assert sheet.chords[1][0] == Chord(2, Quality.DOMINANT_7_FLAT_9)
+    assert [(note.start, note.pitch, note.duration) for note in sheet.melody[0]] == [
+        (0, 64, 960),
+        (960, 65, 1440),
+    ]
+    assert not any(b"A title" in content for content in archive.files.values())
 
 
 @pytest.mark.parametrize(
