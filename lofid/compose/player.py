@@ -136,7 +136,7 @@ class Player:
             for one, row in zip(writing, rows, strict=True):
                 self._write_one(one, row)
             tokens, states = [one.tokens[-1] for one in writing], [one.state for one in writing]
-            batch = self._checked(partial(_batch(self.engine), tokens, states))
+            batch = self._checked(partial(self.engine.forward_batch, tokens, states))
             going = [one.here.phase is not Phase.CLOSED for one in writing]
             rows = [row for row, goes in zip(batch, going, strict=True) if goes]
             writing = [one for one, goes in zip(writing, going, strict=True) if goes]
@@ -212,12 +212,3 @@ def _draw(scores: NDArray[np.float64], sampling: Sampling, rng: np.random.Genera
     nucleus = int(np.searchsorted(total, sampling.top_p)) + 1
     point = rng.random() * total[min(nucleus, len(total)) - 1]
     return int(order[min(int(np.searchsorted(total, point, side="right")), len(order) - 1)])
-
-
-def _batch(engine: Engine) -> Callable[[Sequence[int], Sequence[State]], NDArray[np.float32]]:
-    """TODO: goes once CpuEngine has forward_batch."""
-    if hasattr(engine, "forward_batch"):
-        return engine.forward_batch
-    return lambda tokens, states: np.stack(
-        [engine.forward((t,), s).copy() for t, s in zip(tokens, states, strict=True)]
-    )
