@@ -1,9 +1,13 @@
 """Rules for the whole suite."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
+import numpy as np
 import pytest
+
+from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.weights import Tensors, tensor_shapes
 
 # Kernels run in Triton's interpreter: no test needs a GPU. Must be set before one is imported.
 os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -33,3 +37,31 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     if _STRICT:
         _fail_if_skipped(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def random_tensors() -> Callable[[RwkvConfig, int], Tensors]:
+    """Makes a model's tensors from its shape and a seed.
+
+    Spread as the official recipe and training leave them; no tensor without effect.
+    """
+
+    def made(config: RwkvConfig, seed: int) -> Tensors:
+        rng = np.random.default_rng(seed)
+        tensors = {}
+        for name, shape in tensor_shapes(config).items():
+            tensor = rng.standard_normal(shape)
+            if name.endswith("time_decay"):
+                tensor = np.linspace(-6, -1, config.width).reshape(shape) + 0.2 * tensor
+            elif ".time_maa_" in name and shape[:2] == (1, 1):
+                tensor = rng.uniform(0, 1, shape)
+            elif name.endswith("time_faaaa"):
+                tensor = 0.5 * tensor
+            elif len(shape) == 1:
+                tensor = 0.1 * tensor + name.endswith("weight")
+            elif name != "emb.weight":
+                tensor = tensor / np.sqrt(config.width)
+            tensors[name] = tensor.astype(np.float32)
+        return tensors
+
+    return made

@@ -165,7 +165,10 @@ class Deck:
         return other
 
     def snapshot(self, model: int, slot: int, into: State | None = None) -> State:
-        """The state of a slot; in ``into``, where that is given."""
+        """The state of a slot, in ``into`` where that is given; of one that runs, as of now.
+
+        The GPU may then be further than what :meth:`advance` has returned.
+        """
         with self.stream():
             for part, mine in zip(self._parts, self._state(model, slot), strict=True):
                 part.view(mine.shape).copy_(mine)

@@ -1,6 +1,7 @@
 """The stages of decoding in Triton's interpreter, against float64 and the rwkv package."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from lofid.kernels.decode_check import stage_errors
 from lofid.kernels.weights import Shape, pack, side_by_side
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.quantise import quantised
-from lofid.rwkv.weights import Tensors, tensor_shapes
+from lofid.rwkv.weights import Tensors
+
+Make = Callable[[RwkvConfig, int], Tensors]
 
 PAIR = Shape(models=2, layers=2, width=128, hidden=448, mix=16, decay=64, vocabulary=192)
 NARROW = Shape(models=2, layers=1, width=64, hidden=224, mix=16, decay=64, vocabulary=64)
@@ -30,21 +33,6 @@ def test_every_stage_is_its_reference(shape: Shape, slots: int) -> None:
     for found in stage_errors(shape, slots, "cpu", seed=slots):
         assert found.error < 1e-5, found
         assert found.kept, found
-
-
-def random_tensors(config: RwkvConfig, seed: int) -> Tensors:
-    rng = np.random.default_rng(seed)
-    tensors = {}
-    for name, shape in tensor_shapes(config).items():
-        noise = rng.standard_normal(shape)
-        if name.endswith("time_decay"):
-            noise = np.linspace(-6, 1, config.width).reshape(shape) + 0.2 * noise
-        elif len(shape) == 1:
-            noise = 0.1 * noise + name.endswith("weight")
-        elif name != "emb.weight":
-            noise = noise / np.sqrt(config.width)
-        tensors[name] = noise.astype(np.float32)
-    return tensors
 
 
 def as_quantised(tensors: Tensors) -> Tensors:
@@ -74,7 +62,9 @@ def package_model(tensors: Tensors, folder: Path) -> Any:
     return package.RWKV(model=str(folder / "model"), strategy="cpu fp32", verbose=False)
 
 
-def test_streams_of_two_models_advance_as_in_the_rwkv_package(tmp_path: Path) -> None:
+def test_streams_of_two_models_advance_as_in_the_rwkv_package(
+    random_tensors: Make, tmp_path: Path
+) -> None:
     """Each stream in its own time: some rest while others go on."""
     slots = 5
     configs = [RwkvConfig(2, 128, vocabulary, 32, 24) for vocabulary in (100, 60)]
@@ -119,7 +109,7 @@ def test_streams_of_two_models_advance_as_in_the_rwkv_package(tmp_path: Path) ->
                 np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_whole_step_is_its_reference() -> None:
+def test_a_whole_step_is_its_reference(random_tensors: Make) -> None:
     configs = [RwkvConfig(1, 64, 50), RwkvConfig(1, 64, 70)]
     weights = pack(configs, [random_tensors(c, 5) for c in configs], quantised, "cpu")
     decoder = Decoder(weights, 2)
@@ -134,7 +124,7 @@ def test_a_whole_step_is_its_reference() -> None:
             np.testing.assert_allclose(found, getattr(expected, name), rtol=1e-4, atol=1e-4)
 
 
-def test_extreme_activations_stay_finite() -> None:
+def test_extreme_activations_stay_finite(random_tensors: Make) -> None:
     config = RwkvConfig(1, 64, 50)
     tensors = random_tensors(config, 6)
     for name, tensor in tensors.items():

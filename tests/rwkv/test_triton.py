@@ -1,5 +1,6 @@
 """The Triton engine in Triton's interpreter, against the CPU engine and the rwkv package."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.state import State
 from lofid.rwkv.triton import Deck, TritonEngine, stacked
-from lofid.rwkv.weights import Tensors, tensor_shapes
+from lofid.rwkv.weights import Tensors
+
+Make = Callable[[RwkvConfig, int], Tensors]
 
 KEYS = RwkvConfig(layers=1, width=128, vocabulary=90)
 PAIR = (
@@ -26,29 +29,13 @@ END = 5
 STEPS = 3
 
 
-def random_tensors(config: RwkvConfig, seed: int = 0) -> Tensors:
-    """No tensor without effect; matrices that keep the size of what they multiply."""
-    rng = np.random.default_rng(seed)
-    tensors = {}
-    for name, shape in tensor_shapes(config).items():
-        noise = rng.standard_normal(shape)
-        if len(shape) == 1:
-            tensor = 0.1 * noise + name.endswith("weight")
-        elif name == "emb.weight":
-            tensor = noise
-        else:
-            tensor = noise / np.sqrt(config.width)
-        tensors[name] = tensor.astype(np.float32)
-    return tensors
+@pytest.fixture(scope="module")
+def tensors(random_tensors: Make) -> Tensors:
+    return random_tensors(KEYS, 0)
 
 
 @pytest.fixture(scope="module")
-def tensors() -> Tensors:
-    return random_tensors(KEYS)
-
-
-@pytest.fixture(scope="module")
-def pair() -> tuple[Tensors, Tensors]:
+def pair(random_tensors: Make) -> tuple[Tensors, Tensors]:
     return random_tensors(PAIR[0], 1), random_tensors(PAIR[1], 2)
 
 
@@ -142,7 +129,9 @@ def test_a_state_that_another_engine_advanced_is_taken_anew(
     assert not np.allclose(state.wkv, before.wkv)
 
 
-def test_wrong_tokens_states_and_weights_are_refused(tensors: Tensors) -> None:
+def test_wrong_tokens_states_and_weights_are_refused(
+    tensors: Tensors, random_tensors: Make
+) -> None:
     engine = TritonEngine(KEYS, tensors)
     for tokens in ([], [-1], [0, 90]):
         with pytest.raises(ValueError, match="token ids"):
@@ -153,8 +142,9 @@ def test_wrong_tokens_states_and_weights_are_refused(tensors: Tensors) -> None:
         engine.forward_batch([0, 1], [State.zero(KEYS)])
     with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.1"):
         TritonEngine(RwkvConfig(2, 128, 90), tensors)
+    other = RwkvConfig(1, 64, 90)
     with pytest.raises(ValueError, match="one shape"):
-        stacked([(KEYS, tensors), (RwkvConfig(1, 64, 90), random_tensors(RwkvConfig(1, 64, 90)))])
+        stacked([(KEYS, tensors), (other, random_tensors(other, 0))])
 
 
 def test_two_models_generate_what_each_would_alone(weights: Weights, cpu: list[CpuEngine]) -> None:
@@ -220,3 +210,23 @@ def test_a_fork_goes_on_as_its_origin(weights: Weights) -> None:
     assert rows is not None
     np.testing.assert_array_equal(rows[:, 1, slot], rows[:, 1, fork])
     assert (rows[0, 1] >= 0).all()
+
+
+def test_a_moment_kept_is_gone_on_from_to_the_bit_in_any_company(weights: Weights) -> None:
+    deck = Deck(weights, 2)
+    first, second = deck.add(0), deck.add(0)
+    deck.hear(0, first, [3, 1])
+    kept = deck.snapshot(0, first)
+    tokens = np.full((2, 2), -1, np.int32)
+    tokens[0, first] = 7
+    deck.decode(tokens)
+    alone = deck.logits(0, first).copy()
+    after = deck.snapshot(0, first)
+    deck.restore(0, second, kept)
+    tokens[0] = 9
+    tokens[0, second] = 7
+    tokens[1] = 2
+    deck.decode(tokens)
+    np.testing.assert_array_equal(deck.logits(0, second), alone)
+    for mine, expected in zip(deck.snapshot(0, second).parts, after.parts, strict=True):
+        np.testing.assert_array_equal(mine, expected)
