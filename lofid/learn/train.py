@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -149,6 +150,8 @@ class Trainer:
         self._state = self._empty_state()
         self._stream_digest = ""
         self._saved = -1  # the step of the last checkpoint
+        self.data_seconds = 0.0
+        """Seconds that steps waited for data, since this process began."""
         out.mkdir(parents=True, exist_ok=True)
         self._resume()
 
@@ -331,18 +334,17 @@ class Trainer:
             )
         return tokens, events
 
-    def _batches(self) -> Iterator[tuple[NDArray[np.int16], NDArray[np.bool_]]]:
-        """Endless tokens [batch, context + 1] and event weights [batch, context]."""
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Endless inputs and targets of this process, and how many targets count in all."""
         context, place = self.settings.context, self._place
         while True:
             tokens, events = self._lanes()
             while (place.chunk + 1) * context < tokens.shape[1]:
                 begin = place.chunk * context
                 place.chunk += 1
-                yield (
-                    tokens[:, begin : begin + context + 1],
-                    events[:, begin + 1 : begin + context + 1],
-                )
+                counted = events[:, begin + 1 : begin + context + 1]
+                inputs, targets = self._on_device(tokens[:, begin : begin + context + 1], counted)
+                yield inputs, targets, int(counted.sum())
             place.stream, place.chunk = place.stream + 1, 0
 
     def _on_device(
@@ -363,11 +365,13 @@ class Trainer:
         Raises :class:`LofidError` where the loss is no number any more or memory ran out.
         """
         self._wrapped.train()
-        for tokens, events in self._batches():
-            if self.step >= self.last_step:
-                return
+        batches = self._batches()
+        while self.step < self.last_step:
+            begin = time.perf_counter()
+            inputs, targets, count = next(batches)
+            self.data_seconds += time.perf_counter() - begin
             try:
-                loss = self._train_step(tokens, events)
+                loss = self._train_step(inputs, targets, count)
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -384,17 +388,16 @@ class Trainer:
                 )
             yield loss
 
-    def _train_step(self, tokens: NDArray[np.int16], events: NDArray[np.bool_]) -> float:
-        """One step of the optimiser; the loss over all lanes."""
+    def _train_step(self, inputs: Tensor, targets: Tensor, count: int) -> float:
+        """One step of the optimiser; the loss over all lanes, in which ``count`` targets count."""
         settings, fabric, parts = self.settings, self.fabric, self._accumulate
         rng = np.random.default_rng((settings.seed, self.step))
         fresh = rng.random(settings.batch) < RESET_CHANCE
         draws = rng.integers(2**62, size=(parts, fabric.world_size))
         for group in self._optimiser.optimizer.param_groups:
             group["lr"] = settings.rate_at(self.step, self.last_step) * group["scale"]
-        inputs, targets = self._on_device(tokens, events)
         begun = _restarted(self._state, torch.from_numpy(fresh[self._own_lanes]))
-        scale = fabric.world_size / max(int(events.sum()), 1)
+        scale = fabric.world_size / max(count, 1)
         total = torch.zeros((), device=fabric.device)
         after: list[Carried] = []
         each = len(inputs) // parts
