@@ -170,9 +170,11 @@ def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[Pres
     return Preset(name, description, settings, style=style), mistakes
 
 
-def preset_text(description: str, settings: Settings) -> str:
+def preset_text(description: str, settings: Settings, style: str | None = None) -> str:
     """The TOML file of a preset: what differs from the defaults; the inverse of reading it."""
     lines = [f"description = {_toml(description)}"]
+    if style is not None:
+        lines.append(f"style = {_toml(style)}")
     for group in GROUPS:
         rows = [row for row in PARAMETERS.values() if row.group == group]
         changed = [row for row in rows if settings.value(row.path) != row.default]
@@ -184,7 +186,9 @@ def preset_text(description: str, settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def save_preset(folder: Path, name: str, description: str, settings: Settings) -> Path:
+def save_preset(
+    folder: Path, name: str, description: str, settings: Settings, style: str | None = None
+) -> Path:
     """Write a preset of the user's own, instead of what had the name; returns its file.
 
     Raises :class:`LofidError` for a name that is none, and where the disk refuses.
@@ -196,7 +200,7 @@ def save_preset(folder: Path, name: str, description: str, settings: Settings) -
         )
     path = folder / f"{name}.toml"
     try:
-        content = preset_text(description, settings).encode()
+        content = preset_text(description, settings, style).encode()
         folder.mkdir(parents=True, exist_ok=True)
     except UnicodeEncodeError as error:
         raise LofidError("The description holds half a character; write it anew.") from error

@@ -106,14 +106,15 @@ class Answers:
     @answer.register
     def _preset_save(self, request: protocol.PresetSave) -> Result | Deferred:
         settings, folder = self._settings, self._desk.places.presets
+        style = self._desk.style
 
         def saved(path: Path) -> Result:
-            self._desk.preset = Preset(request.name, request.description, settings)
+            self._desk.preset = Preset(request.name, request.description, settings, style=style)
             self._desk.tell({"preset": request.name})
             return protocol.Saved(request.name, str(path))
 
         return self._on_disk(
-            lambda: save_preset(folder, request.name, request.description, settings), saved
+            lambda: save_preset(folder, request.name, request.description, settings, style), saved
         )
 
     @answer.register

@@ -167,9 +167,10 @@ class Desk:
         self.taken_up = recovered is not None
         """Whether a session goes on; else one begins."""
         self._take_up(beginning, recovered)
-        self._style = style or self.preset.style
-        if self._style is not None:
-            voices = [*voices, f"--style={self._style}"]
+        self.style = style or self.preset.style
+        """The tuned style that the models are in; None where they play as they are."""
+        if self.style is not None:
+            voices = [*voices, f"--style={self.style}"]
         self._slow = [*voices, f"--engine={EngineName.CPU}"]
         self._fast = [*voices, f"--engine={engine}"]
         self.writer, trial = (
@@ -599,7 +600,7 @@ class Desk:
 
     def check_style(self, preset: Preset) -> None:
         """Say it where a preset asks for another style than the one that the models are in."""
-        if preset.style not in (None, self._style):
+        if preset.style not in (None, self.style):
             self.warn(
                 f"The style '{preset.style}' of the preset '{preset.name}' is other weights, and "
                 "other music: hear it with lofid serve --new --preset."

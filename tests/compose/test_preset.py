@@ -119,13 +119,16 @@ def test_a_hostile_file_is_a_mistake_like_any_other(text: str) -> None:
     assert "not valid TOML" in str(mistake)
 
 
-@given(data=st.data(), description=st.text())
+@given(data=st.data(), description=st.text(), style=st.none() | st.text(min_size=1))
 def test_what_is_saved_is_read_back_the_same(
-    data: st.DataObject, description: str, any_settings: st.SearchStrategy[Settings]
+    data: st.DataObject,
+    description: str,
+    style: str | None,
+    any_settings: st.SearchStrategy[Settings],
 ) -> None:
     settings = data.draw(any_settings)
-    assert parse_preset(preset_text(description, settings), "x", "x") == Preset(
-        "x", description, settings
+    assert parse_preset(preset_text(description, settings, style), "x", "x") == Preset(
+        "x", description, settings, style=style
     )
 
 
