@@ -119,8 +119,6 @@ class Deck:
         self._wanted = torch.full_like(self.streams.tokens, -1)
         self._others = torch.empty_like(self.streams.active)
         self._once: Callable[[], object] | None = None
-        if self._stream is not None:  # all of the above was made on the caller's stream
-            self._stream.wait_stream(torch.cuda.current_stream(self.device))
 
     @property
     def streams(self) -> Streams:
@@ -128,8 +126,13 @@ class Deck:
         return self._decoder.streams
 
     def stream(self) -> AbstractContextManager[Any]:
-        """Within it, torch and Triton work in order with the deck."""
-        return torch.cuda.stream(self._stream) if self._stream else nullcontext()
+        """Within it, torch and Triton work in order with the deck, and after what came before it."""
+        if self._stream is None:
+            return nullcontext()
+        before = torch.cuda.current_stream(self.device)
+        if before != self._stream:
+            self._stream.wait_stream(before)
+        return torch.cuda.stream(self._stream)
 
     def add(self, model: int, state: State | None = None) -> int:
         """A free slot of a model, with this state (none: that before the first token).
