@@ -83,7 +83,9 @@ def tune(
         )
     models = {player: _model(player, model) for player in pieces}
     place = path.with_name(f".{name}.tuning")
-    tuning = Tuning(name, models, pieces, method, seed, place, folder.name, choose_device(device))
+    tuning = Tuning(
+        name, models, pieces, method, seed, place, folder.name, choose_device(device), model or ""
+    )
     stopped = _followed(tuning, tuning.steps(60 * minutes), path)
     style = tuning.style(_general(tuning, data, seed) if data else {})
     save_style(path, style)

@@ -510,7 +510,7 @@ def check_models(
                 raise LofidError(
                     f"The session '{where}' was made with other {kind} of the {player} "
                     f"({theirs.get(player, 'none')} instead of {found}, by lofid {made.lofid}); "
-                    "use the weights it was made with."
+                    "use the weights and the style that it was made with."
                 )
 
 

@@ -527,7 +527,8 @@ class Tuning:
     """The tuning of a style: one :class:`Tuner` for each player of a folder.
 
     ``models`` and ``pieces`` are by player (``keys``, ``drums``); ``place`` is the folder of the
-    checkpoints and ``source`` what the style's card calls the pieces' folder.
+    checkpoints; ``source`` and ``model`` are what the style's card calls the pieces' folder and
+    the models (empty for those that come with lofid).
     """
 
     def __init__(
@@ -540,10 +541,11 @@ class Tuning:
         place: Path,
         source: str,
         device: torch.device,
+        model: str = "",
     ) -> None:
         self.name, self.models = name, models
         self._method, self._seed, self._source = method, seed, source
-        self._place = place
+        self._place, self._model = place, model
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -604,6 +606,7 @@ class Tuning:
                 for name, value in (("before", tuner.before), ("after", tuner.best))
             }
             | dict(general),
+            model=self._model,
         )
         tensors = {
             f"{player}.{name}": tensor

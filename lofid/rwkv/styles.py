@@ -56,7 +56,8 @@ class StyleCard:
 
     ``models`` are the hashes of the weights it was tuned on, by player; ``source`` names the
     folder and ``pieces`` counts, by player, the pieces learned from; ``metrics`` are losses in
-    nats an event token; ``lofid`` is the version that wrote the file.
+    nats an event token; ``lofid`` is the version that wrote the file. ``model`` is the name under
+    which the weights were installed, empty for those that come with lofid.
     """
 
     method: Method
@@ -66,6 +67,7 @@ class StyleCard:
     seed: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     lofid: str = __version__
+    model: str = ""
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata of a safetensors file, one JSON text under one name."""
@@ -83,6 +85,7 @@ class StyleCard:
             seed=int(entries["seed"]),
             metrics={str(name): float(value) for name, value in entries["metrics"].items()},
             lofid=str(entries["lofid"]),
+            model=str(entries["model"]),
         )
 
 
@@ -108,7 +111,8 @@ class Style:
         if base != model.hash:
             raise LofidError(
                 f"The style '{self.name}' was tuned on other weights of the {player} ({base} "
-                f"instead of {model.hash}); tune it anew, or play it with the model it is for."
+                f"instead of {model.hash}); tune it anew, or play it "
+                + (f"with --model {self.card.model}." if self.card.model else "without a --model.")
             )
         tensors = dict(model.tensors)
         own = self._own(player)
