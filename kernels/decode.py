@@ -890,6 +890,8 @@ def _variants() -> Iterator[Variant]:
     weights = Weights.empty(shape, "meta")
     for slots in (1, 1024):
         for launch in Decoder(weights, slots).launches:
+            if slots > 1 and launch.stage == "wkv_step":
+                continue  # a slot a program, however many there are
             tensors = zip(launch.kernel.arg_names, launch.tensors, strict=False)
             types = {name: _TYPES[tensor.dtype] for name, tensor in tensors}
             yield Variant(launch.kernel, types, launch.constants, launch.warps)

@@ -18,7 +18,7 @@ from triton.compiler import ASTSource
 from triton.compiler import compile as compiled
 from triton.runtime.jit import JITFunction
 
-MODULES: Final[tuple[str, ...]] = ("philox", "sample", "wkv")
+MODULES: Final[tuple[str, ...]] = ("decode", "philox", "sample", "wkv")
 """The modules of ``lofid.kernels`` that hold kernels."""
 
 TARGETS: Final[Mapping[str, Any]] = {

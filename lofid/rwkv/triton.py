@@ -126,7 +126,7 @@ class Deck:
         return self._decoder.streams
 
     def stream(self) -> AbstractContextManager[Any]:
-        """Within it, torch and Triton work in order with the deck, and after what came before it."""
+        """Within it, torch and Triton work in order with the deck, after what came before."""
         if self._stream is None:
             return nullcontext()
         before = torch.cuda.current_stream(self.device)
