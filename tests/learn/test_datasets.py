@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import resource
 import sqlite3
 import tarfile
 import threading
@@ -116,6 +117,20 @@ def test_a_mirror_without_the_set_is_one_sentence(
         get(missing, tmp_path / "data", served[1])
     with pytest.raises(LofidError, match=r"from a mirror: lofid data get free-midi-chords --from"):
         get(DATA_SETS["chords_free_midi"], tmp_path / "data")
+
+
+def test_a_full_disk_takes_nothing(
+    packed: DataSet, served: tuple[Path, str], tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(LofidError, match=r"could not be written.*make room"):
+            get(packed, tmp_path / "data", str(served[0]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "data").iterdir())
+    assert get(packed, tmp_path / "data", str(served[0])) is Outcome.VERIFIED
 
 
 def test_what_is_here_is_listed(packed: DataSet, data: Path, tmp_path: Path) -> None:

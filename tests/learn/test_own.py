@@ -1,6 +1,7 @@
 """One's own MIDI: what is taken, what is left out and why, and what is heard in it."""
 
 import json
+import resource
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -302,6 +303,19 @@ def test_a_damaged_set_is_one_sentence(
     damage(kept[1])
     with pytest.raises(LofidError, match="lofid data add"):
         own_pieces(kept[1])
+
+
+def test_a_full_disk_leaves_the_set_as_it_was(kept: tuple[OwnPieces, Path]) -> None:
+    pieces, place = kept
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(LofidError, match=r"could not be written.*make room"):
+            save_own(place.parent.parent, "mine", pieces.of_style("jazz"), ())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert own_pieces(place)[0] == pieces
+    assert len(list(place.iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden"])
