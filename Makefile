@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Of its own: the tests' environment has a torch without CUDA.
+GPU_VENV ?= .venv-gpu
 BIN := $(VENV)/bin
 # Handed on: make play ARGS="--preset rain --output file:rain.wav", make soak ARGS="--real-time"
 ARGS ?=
@@ -10,7 +12,7 @@ TORCH := torch==2.13.0
 INPUTS := pyproject.toml constraints.txt lofid/system.py
 
 .DEFAULT_GOAL := help
-.PHONY: help play test bench soak chaos music-report clean
+.PHONY: help play test gpu-test gpu-bench bench soak chaos music-report clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -24,8 +26,14 @@ test: $(VENV)/.test ## Install what the tests need, then run linter, type checke
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+gpu-test: $(GPU_VENV)/.gpu ## Compare every kernel with float64 on this machine's GPU
+	$(GPU_VENV)/bin/python -m lofid.kernels.gpu_check --checks $(ARGS)
+
+gpu-bench: $(GPU_VENV)/.gpu ## The same, then measure it and fill docs/performance.md, in nine minutes
+	$(GPU_VENV)/bin/python -m lofid.kernels.gpu_check --docs docs/performance.md $(ARGS)
+
 bench: $(VENV)/.test ## Measure speed, memory and start-up on this machine
-	$(BIN)/python scripts/bench.py $(ARGS)
+	$(BIN)/lofid bench $(or $(ARGS),all)
 
 soak: $(VENV)/.test ## Play 24 hours as fast as possible: bars, memory, descriptors
 	$(BIN)/python scripts/soak.py $(ARGS)
@@ -37,7 +45,7 @@ music-report: $(VENV)/.test ## Measure the music beside human playing
 	$(BIN)/python scripts/music_report.py $(ARGS)
 
 clean: ## Remove the environment and everything that was built
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GPU_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps below say what the environment holds; they go stale when what they install changes.
@@ -64,3 +72,8 @@ $(VENV)/.test: $(INPUTS) | $(VENV)/bin/python
 	set -x; $(PIP) install -c constraints.txt $(TORCH) $$extra
 	$(PIP) install -c constraints.txt -e '.[test]'
 	@touch $@ $(VENV)/.play
+
+$(GPU_VENV)/.gpu: $(INPUTS)
+	$(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip --disable-pip-version-check install -c constraints.txt -e '.[gpu,report]'
+	@touch $@
