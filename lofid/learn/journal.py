@@ -55,18 +55,25 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._log.close()
-        self._board.close()
+        try:
+            self._log.close()
+            self._board.close()
+        except OSError as failed:
+            if error is None:
+                raise self._unwritable(failed) from failed
 
     def add(self, progress: Progress, tokens_per_step: int) -> None:
         """Append a step; raises :class:`LofidError` where it cannot be written."""
         try:
             self._add(progress, tokens_per_step)
         except OSError as error:
-            raise LofidError(
-                f"The loss log {self._log.name} could not be written ({error.strerror}); make room "
-                "there, and the same command goes on from the last checkpoint."
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> LofidError:
+        return LofidError(
+            f"The loss log {self._log.name} could not be written ({error.strerror}); make room "
+            "there, and the same command goes on from the last checkpoint."
+        )
 
     def _add(self, progress: Progress, tokens_per_step: int) -> None:
         line = {name: value for name, value in asdict(progress).items() if value is not None}

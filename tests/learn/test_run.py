@@ -10,7 +10,9 @@ import pytest
 import soundfile
 import torch
 from lightning_fabric import Fabric
+from typer.testing import CliRunner
 
+from lofid.cli import app
 from lofid.errors import LofidError
 from lofid.learn import run
 from lofid.learn.configs import CONFIGS, PlayerName, TokenForm, TrainConfig, TrainSettings, named
@@ -119,3 +121,22 @@ def test_what_is_wrong_is_said(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(LofidError, match="at least 1"):
         replace(SETTINGS, context=0)
     assert isinstance(run.open_fabric(SETTINGS, CPU), Fabric)
+
+
+def test_the_command_trains_stops_and_goes_on(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    size = ["--batch", "2", "--context", "32", "--tokens", "192", "--balance", "0.5"]
+    command = ["train", "drums", "--data", str(data), "--out", str(out), "--json", *size]
+    stopped = CliRunner().invoke(app, [*command, "--minutes", "0"])
+    assert stopped.exit_code == 0
+    assert "Stopped at step 1 of 3; the same command goes on." in stopped.stderr
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0
+    assert "Going on at step 1 of 3." in result.stderr
+    report = json.loads(result.stdout)
+    assert report["step"] == 3
+    assert (
+        load_model(Path(report["file"])).card.metrics["held_out_loss_per_note"] == report["model"]
+    )
+    with pytest.raises(LofidError, match=r"balance 0\.5"):
+        CliRunner().invoke(app, command[:-2], catch_exceptions=False)

@@ -155,10 +155,17 @@ def test_a_full_disk_loses_no_checkpoint(
     trainer = small_trainer(tmp_path)
     list(islice(run.run(trainer, None), 5))
     assert trainer.step == 5
-    process = started(processes, out=tmp_path, limits={resource.RLIMIT_FSIZE: 50_000})
-    process.join()
-    assert "make room there" in (tmp_path / "error.txt").read_text()
-    assert small_trainer(tmp_path).step == 5
+    weights = (tmp_path / BEST).stat().st_size
+    for limit, what in (
+        (weights * 3 // 2, "The checkpoint of step 8"),
+        (weights // 2, BEST),
+        ((tmp_path / LOSS_LOG).stat().st_size + 100, "The loss log"),
+    ):
+        process = started(processes, out=tmp_path, limits={resource.RLIMIT_FSIZE: limit})
+        process.join()
+        said = (tmp_path / "error.txt").read_text()
+        assert what in said and "make room there" in said
+        assert small_trainer(tmp_path).step == 5
 
 
 def test_out_of_memory_names_the_setting(
