@@ -135,7 +135,6 @@ def list_(data: DataOption = None, json: JsonOption = False) -> None:
                         "licence": found.item.source.licence,
                         "credit": found.item.source.attribution,
                         "page": found.item.page,
-                        "direct": found.item.convert is not None,
                         "bytes": found.bytes,
                         "verified": found.verified,
                     }
@@ -162,8 +161,6 @@ def list_(data: DataOption = None, json: JsonOption = False) -> None:
         if found.bytes and not found.verified:
             here += " [dim](not the packed original)[/dim]"
         title = escape(found.item.title)
-        if found.item.convert is None:
-            title += " [dim](from a mirror only)[/dim]"
         licence = escape(found.item.source.licence)
         table.add_row(f"[bold]{found.item.short}[/bold]", here, licence, title)
     for manifest in own:

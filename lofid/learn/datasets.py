@@ -49,8 +49,7 @@ class DataSet:
 
     ``name`` is its archive's, ``short`` what one types. ``packed_sha256`` is of ``NAME.tar.xz``,
     ``content_sha256`` of the music in it as :func:`lofid.learn.originals.content_digest` gives it.
-    ``convert`` makes the archive from the authors' ``files``; None where that takes more than
-    reading them, so that only a mirror has it.
+    ``convert`` makes the archive from the authors' ``files``.
     """
 
     name: str
@@ -58,9 +57,9 @@ class DataSet:
     title: str
     page: str
     packed_sha256: str
-    files: tuple[Original, ...] = ()
-    convert: originals.Convert | None = None
-    content_sha256: str = ""
+    files: tuple[Original, ...]
+    convert: originals.Convert
+    content_sha256: str
 
     @property
     def source(self) -> DataSource:
@@ -110,6 +109,9 @@ DATA_SETS: dict[str, DataSet] = {
             "free-midi-chords: chord progressions",
             "https://github.com/ldrolez/free-midi-chords",
             "1cc0aad1d249d3afb39378ca40e882fe73e72fcb592c7e928d86add908106c73",
+            (_repository("ldrolez/free-midi-chords", "baf0896694de6b09ac00250722f2414202e668ed"),),
+            originals.free_midi_chords,
+            "e1c50d76f7439c9f690f1df45233e421f17ab7f1c28a25afba6e49e074776ce8",
         ),
         DataSet(
             "lofi_magenta_player",
@@ -238,7 +240,7 @@ def get(
 
     ``mirror`` is a folder or an http(s) address with packed archives; without it the authors'
     own publication is fetched and converted. Raises :class:`LofidError` for what
-    :func:`~lofid.learn.download.download` does, and where only a mirror would help.
+    :func:`~lofid.learn.download.download` does, and for an original that is not as expected.
     """
     goal = data / f"{item.name}.tar.xz"
     if goal.is_file() or (data / item.name).is_dir():
@@ -285,11 +287,6 @@ def _from_folder(item: DataSet, packed: Path, goal: Path, progress: Progress | N
 def _from_originals(
     item: DataSet, data: Path, goal: Path, progress: Progress | None, waits: Sequence[float]
 ) -> Outcome:
-    if item.convert is None:
-        raise LofidError(
-            f"{item.title} ({item.page}) takes more than downloading to become our archive; get "
-            f"{goal.name} from a mirror: lofid data get {item.short} --from FOLDER-OR-ADDRESS."
-        )
     kept = data / "downloads"
     paths = []
     for original in item.files:

@@ -1,17 +1,18 @@
 """From what the authors published to our archives: a folder of files with an ``index.csv``.
 
-Only for sets whose files we take as they are. Each reader here gives rows of the index and files by
-path, from the downloaded originals; :mod:`lofid.learn.datasets` packs them. A twentieth of each
-set, by hash of its group, is reserved and never enters an archive, so that there is music on which
-nobody trained.
+Each reader here gives rows of the index and files by path, from the downloaded originals;
+:mod:`lofid.learn.datasets` packs them. A twentieth of each set, by hash of its group, is reserved
+and never enters an archive, so that there is music on which nobody trained.
 
 This module knows the layout of the originals. It must not know where they come from.
 """
 
+import ast
 import csv
 import hashlib
 import io
 import json
+import re
 import sqlite3
 import statistics
 import tarfile
@@ -29,7 +30,7 @@ import mido
 
 from lofid.errors import LofidError
 from lofid.music.midi import DRUM_CHANNEL, parse_midi
-from lofid.music.notes import PPQ, SIXTEENTH, Note
+from lofid.music.notes import PPQ, SIXTEENTH, TICKS_PER_BAR, Note
 
 Files = dict[str, bytes]
 Rows = list[dict[str, str]]
@@ -398,6 +399,102 @@ def _midi(name: str, channel: int, notes: Sequence[Note]) -> bytes:
     content = io.BytesIO()
     file.save(file=content)
     return content.getvalue()
+
+
+_PROGRESSIONS = {"prog_maj": "Major", "prog_min": "Minor", "prog_modal": "Modal"}
+_SCALES = {
+    "Major": (0, 0, 2, 4, 5, 7, 9, 11),
+    "Modal": (0, 0, 2, 4, 5, 7, 9, 11),
+    "Minor": (9, 0, 2, 3, 5, 7, 8, 10),
+}
+"""The tonic's pitch class, then the degrees above it."""
+_NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII")
+_SUFFIXES = {
+    "5": (0, 7),
+    "M": (0, 4, 7),
+    "m": (0, 3, 7),
+    "dim": (0, 3, 6),
+    "M-5": (0, 4, 6),
+    "sus2": (0, 2, 7),
+    "sus4": (0, 5, 7),
+    "6": (0, 4, 7, 9),
+    "M6": (0, 4, 7, 9),
+    "m6": (0, 3, 7, 9),
+    "M7": (0, 4, 7, 11),
+    "m7": (0, 3, 7, 10),
+    "dom7": (0, 4, 7, 10),
+    "add9": (0, 4, 7, 14),
+    "madd9": (0, 3, 7, 14),
+    "69": (0, 4, 7, 9, 14),
+    "9": (0, 4, 7, 10, 14),
+    "m9": (0, 3, 7, 10, 14),
+}
+_NUMERAL = re.compile(r"([b#]?)([IViv]+)(.*)")
+
+
+def free_midi_chords(paths: Sequence[Path]) -> tuple[Rows, Files]:
+    """The progressions of ``chords.py``, which that project's generator makes its files from.
+
+    One block chord a bar over its root, in C major or A minor: the ``long`` form of the packs.
+    Its single chords and its other rhythms, which nobody here learns from, are left out.
+    """
+    content = dict(_tarred(paths[0]))
+    rows: Rows = []
+    files: Files = {name: content[name] for name in ("LICENSE", "README.md") if name in content}
+    lists = {
+        target.id: ast.literal_eval(statement.value)
+        for statement in ast.parse(_needed(content, "chords.py").decode()).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name) and target.id in _PROGRESSIONS
+    }
+    seen: set[bytes] = set()
+    for name, mode in _PROGRESSIONS.items():
+        lines = [line.partition("=") for line in lists.get(name, ())]
+        for chords, mood in sorted((chords.strip(), mood.strip()) for chords, _, mood in lines):
+            group = f"prog:{mode}:{chords}"
+            midi = _midi(
+                "chords",
+                0,
+                [
+                    Note(bar * TICKS_PER_BAR, pitch, TICKS_PER_BAR, 100)
+                    for bar, numeral in enumerate(chords.split())
+                    for pitch in numeral_pitches(mode, numeral)
+                ],
+            )
+            if midi in seen or reserved("chords_free_midi", group):
+                continue
+            seen.add(midi)
+            title = f"progression-{len(rows) + 1:04d}"
+            file = f"progressions/{title}.mid"
+            files[file] = midi
+            row = {"id": title, "group": group, "file": file, "kind": "progression"}
+            rows.append({**row, "mode": mode, "style": "long", "chords": chords, "mood": mood})
+    return rows, files
+
+
+def numeral_pitches(mode: str, numeral: str) -> list[int]:
+    """The MIDI pitches of a Roman numeral such as ``bVIM7``: the root below, the chord above it.
+
+    ``mode`` is Major, Minor or Modal (in which numerals count from the major scale). Without a
+    suffix, or with a 7, a numeral is the triad or seventh chord of the scale, moved as a whole by
+    its accidental; its case means nothing. Raises ValueError for one that is not known.
+    """
+    match = _NUMERAL.fullmatch(numeral)
+    if match is None or match[2].upper() not in _NUMERALS:
+        raise ValueError(f"the numeral {numeral} is not known")
+    tonic, *scale = _SCALES[mode]
+    degree = _NUMERALS.index(match[2].upper())
+    root = tonic + scale[degree] + {"": 0, "b": -1, "#": 1}[match[1]]
+    suffix = match[3]
+    if suffix in ("", "7"):
+        steps = [(degree + third) % 7 for third in ((0, 2, 4, 6) if suffix else (0, 2, 4))]
+        tones = [(scale[step] - scale[degree]) % 12 for step in steps]
+    elif suffix in _SUFFIXES:
+        tones = list(_SUFFIXES[suffix])
+    else:
+        raise ValueError(f"the chord {numeral} is not known")
+    return [36 + root % 12, *(60 + root % 12 + tone for tone in tones)]
 
 
 def index_csv(rows: Rows) -> bytes:

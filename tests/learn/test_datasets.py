@@ -31,6 +31,7 @@ from lofid.learn.datasets import (
     named,
     present,
 )
+from lofid.learn.harmony import name_chord
 from lofid.learn.sequences import DRUMS_SOURCES, KEYS_SOURCES
 from lofid.learn.sources import SOURCES
 from lofid.music.chords import Chord, Quality
@@ -115,8 +116,6 @@ def test_a_mirror_without_the_set_is_one_sentence(
         get(missing, tmp_path / "data", str(served[0]))
     with pytest.raises(LofidError, match="404"):
         get(missing, tmp_path / "data", served[1])
-    with pytest.raises(LofidError, match=r"from a mirror: lofid data get free-midi-chords --from"):
-        get(DATA_SETS["chords_free_midi"], tmp_path / "data")
 
 
 def test_a_full_disk_takes_nothing(
@@ -302,6 +301,62 @@ def test_loops_and_tunes_are_converted(
     get(_direct("folk_ceol_rince", address, "tunes.tar.gz"), tmp_path / "got")
     archive = open_archive(tmp_path / "got", "folk_ceol_rince")
     assert {row["id"] for row in archive.rows} == {"ATripToGalway", "LordBanffsReel"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "numeral", "chord"),
+    [
+        ("Major", "ii", "Dm"),
+        ("Major", "I7", "Cmaj7"),
+        ("Major", "V7", "G7"),
+        ("Major", "vii", "Bdim"),
+        ("Minor", "i7", "Am7"),
+        ("Minor", "VII", "G"),
+        ("Minor", "v", "Em"),
+        ("Modal", "bVIM7", "Abmaj7"),
+        ("Modal", "im", "Cm"),
+        ("Modal", "bi", "B"),
+        ("Modal", "#IVdim", "F#dim"),
+        ("Modal", "ivm9", "Fm9"),
+    ],
+)
+def test_numerals_are_chords(mode: str, numeral: str, chord: str) -> None:
+    assert name_chord(originals.numeral_pitches(mode, numeral)) == Chord.parse(chord)
+
+
+@pytest.mark.parametrize("numeral", ["", "H", "IIII", "Imystery", "bb"])
+def test_other_numerals_are_refused(numeral: str) -> None:
+    with pytest.raises(ValueError, match="is not known"):
+        originals.numeral_pitches("Major", numeral)
+
+
+def test_progressions_are_converted(served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, address = served
+    source = b"""# Copyright
+prog_maj = [
+    "ii7 V7 I7 =Triumphant",
+    "I vi ii V =Nostalgic Romantic",
+]
+prog_min = ["i VI III VII =Nostalgic Hopeful"]
+prog_modal = [
+    "im bVIIM IV im =New",
+    # cadences
+    "im bVIIM IV im =Cadence",
+]
+chord_types_maj = ['sus2']  # 0, 2, 7
+print("never run")
+"""
+    _repository(folder / "chords.tar.gz", {"LICENSE": b"MIT", "chords.py": source})
+    get(_direct("chords_free_midi", address, "chords.tar.gz"), tmp_path / "got")
+    loops = list(pieces.read_progressions(open_archive(tmp_path / "got", "chords_free_midi")))
+    assert [loop.group.removeprefix("free-midi:prog:") for loop in loops] == [
+        "Major:I vi ii V",
+        "Major:ii7 V7 I7",
+        "Minor:i VI III VII",
+        "Modal:im bVIIM IV im",
+    ]
+    assert [bar[0].symbol for bar in loops[1].chords] == ["Dm7", "G7", "Cmaj7"]
+    assert [bar[0].symbol for bar in loops[2].chords] == ["Am", "F", "C", "G"]
 
 
 _DRUMS_XML = b"""<score-partwise version="4.0">
