@@ -54,7 +54,7 @@ _DROPS = 2  # falls of the rate, before the end
 _DROP = 3.0
 _BETTER = 1e-3  # nats a token: less is no better
 
-_RATES = {Method.STATE: 0.1, Method.LORA: 2e-3, Method.FULL: 2e-4}
+_RATES = {Method.STATE: 0.3, Method.LORA: 2e-3, Method.FULL: 2e-4}
 
 _Own = TypeVar("_Own", KeysPiece, DrumsPiece)
 
