@@ -13,6 +13,7 @@ import typer
 
 from lofid import __version__
 from lofid.cli import (
+    bench,
     check,
     ctl,
     data,
@@ -47,6 +48,7 @@ app.command("render")(render.render)
 app.command("presets")(presets.presets)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("tune")(tune.tune)

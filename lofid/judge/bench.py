@@ -1,38 +1,36 @@
 """Figures of speed, memory and sameness, measured on this machine in one run.
 
-What a person meets is measured from outside, on real ``lofid`` processes; what the models cost is
-measured inside. Needs psutil; the engines' comparison also needs torch and the ``rwkv`` package.
+What a person meets, measured from outside on real ``lofid`` processes; the engines alone are
+measured in ``bench_engine``. Needs psutil.
 """
 
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
 import psutil
-from numpy.typing import NDArray
 
 from lofid.compose.player import drums_player, keys_player
 from lofid.compose.preset import load_preset
 from lofid.compose.station import Station
 from lofid.errors import LofidError
-from lofid.judge.bench_engine import measure_pair
+from lofid.judge.daemon import Daemon
 from lofid.judge.figures import Figure, Target
+from lofid.judge.player_view import player_python
 from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.plan import Bar
-from lofid.rwkv.config import sized
-from lofid.rwkv.cpu import STORAGES, CpuEngine
-from lofid.rwkv.shipped import shipped_engine, shipped_model
-from lofid.rwkv.state import State
+from lofid.rwkv.shipped import shipped_engine
 from lofid.sound.synth import programs
+from lofid.system import PULSEAUDIO
 from lofid.tokens import drums, keys
 
 _PRESET = "study"
@@ -42,60 +40,6 @@ _WARM_UP = 20.0
 _PATIENCE = 120.0
 """Seconds after which a process that has not sounded is given up."""
 _MEGABYTE = 1e6
-
-
-def engines() -> list[Figure]:
-    """The pocket pair beside two models of the ``rwkv`` package, taking turns."""
-    shapes = (sized("pocket", len(keys.VOCABULARY)), sized("pocket", len(drums.VOCABULARY)))
-    found = measure_pair(*shapes)
-    group = "Engine"
-    return [
-        Figure(group, "one token of each model", found.pair_ms, "ms", note=found.engine),
-        Figure(group, "the same, rwkv package, cpu fp32", found.package_pair_ms, "ms"),
-        Figure(group, "faster than the rwkv package", found.ratio, "x", Target(low=15)),
-    ]
-
-
-def precision(tokens: int = 2000) -> list[Figure]:
-    """How far rounded weights move the shipped models, on tokens that the exact ones sample.
-
-    The Kullback-Leibler divergence of the next token's distribution, and the state's largest entry.
-    """
-    figures: list[Figure] = []
-    shipped = (("pocket-keys", keys.VOCABULARY.hash), ("pocket-drums", drums.VOCABULARY.hash))
-    for name, vocabulary in shipped:
-        model = shipped_model(name, vocabulary)
-        config = model.card.config
-        engines = {kind: CpuEngine(config, model.tensors, kind) for kind in STORAGES}
-        states = {kind: State.zero(config) for kind in STORAGES}
-        moved: dict[str, list[float]] = {kind: [] for kind in STORAGES}
-        rng = np.random.Generator(np.random.Philox(_SEED))
-        token = 0
-        for _ in range(tokens):
-            exact = _log_chances(engines["fp32"].forward((token,), states["fp32"]))
-            chances = np.exp(exact)
-            for kind in STORAGES:
-                if kind != "fp32":
-                    rounded = _log_chances(engines[kind].forward((token,), states[kind]))
-                    moved[kind].append(float(chances @ (exact - rounded)))
-            token = int(rng.choice(len(chances), p=chances / chances.sum()))
-        group = f"Precision of {name}"
-        figures += [
-            Figure(
-                group, f"{kind} against fp32", 1e6 * float(np.mean(moved[kind])), "µnats a token"
-            )
-            for kind in STORAGES
-            if kind != "fp32"
-        ]
-        largest = float(np.abs(states["fp32"].wkv).max())
-        figures.append(Figure(group, "largest entry of the state", largest))
-    return figures
-
-
-def _log_chances(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    exact = logits.astype(np.float64)
-    chances: NDArray[np.float64] = exact - np.logaddexp.reduce(exact)
-    return chances
 
 
 @contextmanager
@@ -222,6 +166,74 @@ def playing(seconds: float = 60.0) -> list[Figure]:
         Figure(group, "CPU", share, "% of a core", Target(high=15), note=note),
         Figure(group, "memory", max(memory), "MB", Target(high=400)),
     ]
+
+
+def serving(folder: Path, seconds: float = 60.0) -> list[Figure]:
+    """CPU and memory of ``lofid serve`` with one output, for somebody who only plays.
+
+    The output is a sound server's null sink where PulseAudio is installed, else none at all.
+    """
+    with ExitStack() as stack:
+        python = player_python(folder / "python")
+        output, environment = "null", {"PYTHONPATH": ""}
+        if PULSEAUDIO.present:
+            output = "device"
+            environment |= stack.enter_context(_sound_server(folder))
+        options = ("--preset", _PRESET, "--seed", str(_SEED), "--output", output)
+        daemon = stack.enter_context(Daemon(folder, options, environment, python))
+        daemon.start()
+        with daemon.listening("bar") as listener:
+            listener.bar()
+        time.sleep(_WARM_UP)
+        used, since = _cpu(daemon.family()[0]), time.perf_counter()
+        memory = []
+        while time.perf_counter() - since < seconds:
+            time.sleep(1)
+            daemon.check()
+            memory.append(sum(one.memory_full_info().pss for one in daemon.family()) / _MEGABYTE)
+        share = 100 * (_cpu(daemon.family()[0]) - used) / (time.perf_counter() - since)
+    group = f"Serving, output {output}"
+    note = f"over {seconds:.0f} s after {_WARM_UP:.0f} s, all processes together"
+    return [
+        Figure(group, "CPU", share, "% of a core", Target(high=15), note=note),
+        Figure(
+            group,
+            "memory",
+            max(memory),
+            "MB",
+            Target(high=350),
+            note="the most; shared pages divided among those who share them",
+        ),
+    ]
+
+
+@contextmanager
+def _sound_server(folder: Path) -> Iterator[dict[str, str]]:
+    """A PulseAudio with a null sink; gives the environment in which programs find it."""
+    socket, config = folder / "native", folder / "asound.conf"
+    config.write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+    own = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+    # With rewinds the null sink wants two seconds at once, and then nothing for as long.
+    server = [PULSEAUDIO.name, "-n", "--exit-idle-time=-1", "--use-pid-file=no", "--disallow-exit"]
+    protocol = f"module-native-protocol-unix socket={socket} auth-anonymous=1"
+    with subprocess.Popen(
+        [*server, "-L", "module-null-sink norewinds=1", "-L", protocol],
+        env={**os.environ, **own},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            deadline = time.monotonic() + _PATIENCE
+            while not socket.exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise LofidError("The sound server for the measurement did not start.")
+                time.sleep(0.05)
+            yield {
+                "PULSE_SERVER": f"unix:{socket}",
+                "ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{config}",
+            }
+        finally:
+            process.terminate()
 
 
 def soak(folder: Path, bars: int = 1000) -> list[Figure]:

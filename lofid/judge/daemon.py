@@ -34,7 +34,11 @@ class Daemon:
     """
 
     def __init__(
-        self, folder: Path, options: Sequence[str], environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        options: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        python: str | Path = sys.executable,
     ) -> None:
         folders = {
             f"XDG_{name}": str(folder / place)
@@ -47,7 +51,7 @@ class Daemon:
         self.config = folder / "config" / "lofid"
         """What its user made: presets and keys."""
         self.address = Address.of_url(f"ipc://{folder / 'run' / 'lofid' / DEFAULT_SESSION}")
-        self._command = [sys.executable, "-m", "lofid", "serve", *options]
+        self._command = [str(python), "-m", "lofid", "serve", *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -199,3 +199,28 @@ def spectrogram(audio: Audio, path: Path) -> None:
     below.set_xlabel("seconds")
     below.grid(color="#dddddd")
     _save(figure, path)
+
+
+def bench_picture(times: Mapping[str, tuple[float, float, float | None]], path: Path) -> None:
+    """Draw engines beside one another: milliseconds of a token.
+
+    ``times`` are by engine the median, the 99th percentile and the memory's floor, None where
+    that was not measured. The scale is logarithmic: a hundredfold lies between them.
+    """
+    figure = Figure(figsize=(9, 0.6 * len(times) + 1.5), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(times))
+    names = list(times)[::-1]
+    medians = [times[name][0] for name in names]
+    axes.barh(places, medians, color=COLOUR[Part.KEYS], height=0.6)
+    for place, name in zip(places, names, strict=True):
+        median, late, floor = times[name]
+        axes.plot([median, late], [place, place], color="#222222", linewidth=1)
+        axes.annotate(f" {median:.3g} ms", (late, place), va="center")
+        if floor is not None:
+            axes.plot([floor, floor], [place - 0.35, place + 0.35], color=COLOUR[Part.MELODY])
+    axes.set_yticks(places, names)
+    axes.set_xscale("log")
+    axes.set_xlabel("ms a token: median, line to the 99th percentile; red: reading the weights")
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)

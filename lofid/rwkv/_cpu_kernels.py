@@ -30,7 +30,7 @@ from typing import Any, Final
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
-from numba import carray, njit, types  # type: ignore[attr-defined]
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -87,6 +87,7 @@ _ZERO = np.float32(0)
 _LAYER_NORM_EPSILON = np.float32(1e-5)
 _GROUP_NORM_EPSILON = np.float32(64e-5)
 _HEAD_SIZE = np.float32(HEAD_SIZE)
+_HEAD_FLOATS: Final = HEAD_SIZE * HEAD_SIZE
 
 _LANES = 16  # floats of one vector in the code below; LLVM splits it where registers are smaller
 _F32, _I8, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -219,13 +220,30 @@ def _panel(
 
 
 @_instructions
-def _floats_at(typing: Any, address: Any) -> tuple[Any, Any]:
-    """A pointer to float32 from an address."""
+def _address(typing: Any, array: Any) -> tuple[Any, Any]:
+    """Where an array's first number lies."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], _F32.as_pointer())
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, _I64)
 
-    return types.CPointer(types.float32)(types.int64), generate  # type: ignore[no-untyped-call]
+    return types.int64(array), generate
+
+
+@_instructions
+def _floats_at(typing: Any, address: Any, size: Any) -> tuple[Any, Any]:
+    """So many float32 at an address, as an array."""
+    kind = types.Array(types.float32, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(kind)(context, builder)
+        array.data = builder.inttoptr(args[0], _F32.as_pointer())
+        array.nitems, array.itemsize = args[1], ir.Constant(_I64, 4)
+        array.shape = cgutils.pack_array(builder, [args[1]])  # type: ignore[no-untyped-call]
+        array.strides = cgutils.pack_array(builder, [array.itemsize])  # type: ignore[no-untyped-call]
+        return array._getvalue()
+
+    return kind(types.int64, types.int64), generate
 
 
 @_instructions
@@ -383,7 +401,7 @@ def _recall(
 
     ``y[j]`` += the sum over i of ``r[i] state[i, j]``, and then ``state[i, j]`` = ``decay[i]
     state[i, j] + k[i] v[j]``, for the columns j from ``first``; contiguous arrays [64], ``state``
-    [64, 64]. Vector instructions, as in ``_panel``: a compiler does not keep ``y`` in registers
+    [64 x 64]. Vector instructions, as in ``_panel``: a compiler does not keep ``y`` in registers
     while it writes to the state.
     """
 
@@ -437,7 +455,7 @@ def _own_part(y: _Array, r: _Array, k: _Array, v: _Array, bonus: _Array) -> None
 def _wkv(
     y: _Array, state: _Array, r: _Array, k: _Array, v: _Array, decay: _Array, bonus: _Array
 ) -> None:
-    """One head, all arguments [64] but ``state`` [64 (key), 64 (value)], advanced in place."""
+    """One head, all arguments [64] but ``state`` [64 (key) x 64 (value)], advanced in place."""
     _own_part(y, r, k, v, bonus)
     for first in range(0, HEAD_SIZE, _RECALLED):
         _recall(y, first, state, r, k, v, decay)
@@ -497,7 +515,7 @@ def advance(
     low, more, decay = scratch[4], scratch[5], scratch[6]
     r, k, v, g = scratch[7], scratch[8], scratch[9], scratch[10]
     alone = addresses.shape[0] == 0
-    att_at, ffn_at, wkv_at = att_shift.ctypes.data, ffn_shift.ctypes.data, wkv.ctypes.data
+    att_at, ffn_at, wkv_at = _address(att_shift), _address(ffn_shift), _address(wkv)
     for start in range(0, tokens.size, ROWS):
         rows = min(ROWS, tokens.size - start)
         for row in range(rows):
@@ -517,7 +535,7 @@ def advance(
             for row in range(rows):
                 if not alone:
                     att_at = addresses[start + row, 0]
-                last = carray(_floats_at(att_at + shift), (width,))
+                last = _floats_at(att_at + shift, width)
                 _layer_norm(normed[row], x[row], ln1, ln1_bias, width)
                 _step_back(step[row], last, normed[row], width)
                 _mix(mixed[row], normed[row], step[row], maa_x, width)
@@ -557,8 +575,8 @@ def advance(
                     wkv_at = addresses[start + row, 2]
                 for h in range(heads):
                     a, b = h * HEAD_SIZE, (h + 1) * HEAD_SIZE
-                    place = wkv_at + 4 * (layer * heads + h) * HEAD_SIZE * HEAD_SIZE
-                    state = carray(_floats_at(place), (HEAD_SIZE, HEAD_SIZE))
+                    place = wkv_at + 4 * (layer * heads + h) * _HEAD_FLOATS
+                    state = _floats_at(place, _HEAD_FLOATS)
                     y = mixed[row, a:b]
                     _wkv(
                         y, state, r[row, a:b], k[row, a:b], v[row, a:b], decay[row, a:b], bonus[a:b]
@@ -569,7 +587,7 @@ def advance(
             for row in range(rows):
                 if not alone:
                     ffn_at = addresses[start + row, 1]
-                last = carray(_floats_at(ffn_at + shift), (width,))
+                last = _floats_at(ffn_at + shift, width)
                 _add(x[row], more[row], width)
                 _layer_norm(normed[row], x[row], ln2, ln2_bias, width)
                 _step_back(step[row], last, normed[row], width)

@@ -46,13 +46,3 @@ def test_writing_measures_the_shipped_models() -> None:
 def test_a_failing_render_is_told(tmp_path: Path) -> None:
     with pytest.raises(LofidError, match="lofid render"):
         bench._render(tmp_path / "no-folder" / "music.mid", "--bars", "1")
-
-
-def test_rounding_moves_the_shipped_models_little() -> None:
-    found = {(figure.group, figure.name): figure.measured for figure in bench.precision(50)}
-    assert len(found) == 6
-    for (_, name), measured in found.items():
-        assert measured is not None
-        assert measured > 0
-        if "against" in name:
-            assert measured < 1000  # a thousandth of a nat
