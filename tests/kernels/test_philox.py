@@ -1,9 +1,12 @@
 """The device's random numbers against numpy's, bit for bit."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("triton")
 
 from lofid.kernels.philox import draw_kernel, draws_reference
 

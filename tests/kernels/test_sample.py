@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+pytest.importorskip("triton")
+
 from lofid.compose.chance import Stream, generator
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.compose.headers import drums_header, keys_header
