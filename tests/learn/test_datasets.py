@@ -32,6 +32,7 @@ from lofid.learn.datasets import (
     present,
 )
 from lofid.learn.harmony import name_chord
+from lofid.learn.musicxml import drum_hits
 from lofid.learn.sequences import DRUMS_SOURCES, KEYS_SOURCES
 from lofid.learn.sources import SOURCES
 from lofid.music.chords import Chord, Quality
@@ -382,7 +383,7 @@ _DRUMS_XML = b"""<score-partwise version="4.0">
 
 
 def test_percussion_scores_are_read() -> None:
-    hits = originals.drum_hits(_DRUMS_XML)
+    hits = drum_hits(_DRUMS_XML)
     assert [(hit.start, hit.pitch, hit.velocity) for hit in hits] == [
         (0, 38, 110),
         (0, 42, 80),
