@@ -10,6 +10,7 @@ import typer
 from rich import progress as rich_progress
 
 from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
+from lofid.cli.data import DataOption
 from lofid.errors import LofidError
 
 if TYPE_CHECKING:
@@ -35,8 +36,15 @@ def _complete_config() -> list[str]:
 
 def train(
     player: Annotated[PlayerChoice, typer.Argument(help="Which of the two models.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder with the archives.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run; one there goes on.")],
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder of the run; one there goes on.",
+            show_default="runs/CONFIG-PLAYER",
+        ),
+    ] = None,
     config: Annotated[
         str,
         typer.Option(
@@ -101,16 +109,16 @@ def train(
 
     [dim]Examples:[/dim]
 
-    lofid train keys --data archives --out runs/keys
+    lofid train keys
 
-    lofid train drums --config studio --data archives --out runs/drums --minutes 8
+    lofid train drums --data archives --out runs/drums --minutes 30
 
-    lofid train keys --config thesis --data archives --out runs/thesis --devices 8
+    lofid train keys --config thesis --devices 8
     """
     try:
         import torch
 
-        from lofid.learn import configs, run
+        from lofid.learn import archives, configs, run
     except ModuleNotFoundError as error:
         raise LofidError(
             f"Training needs {error.name}, which is not installed; "
@@ -120,6 +128,8 @@ def train(
 
     torch.set_num_threads(threads)
     name = configs.PlayerName(player.value)
+    data = data or archives.data_folder()
+    out = out or Path("runs", f"{config}-{name}")
     chosen = configs.named(config)
     asked: dict[str, Any] = {
         "seed": seed,
