@@ -270,17 +270,23 @@ def _voices(notes: Sequence[Note]) -> float:
 
 
 def top_line(notes: Sequence[Note]) -> tuple[list[Note], list[Note]]:
-    """Comping and the line on top: notes above all that sound, and well above the bar's middle."""
+    """Comping and the line on top: notes above all that sound, and well above the middle near by.
+
+    ``notes`` are in order; a note that began more than a bar ago no longer counts.
+    """
     comping: list[Note] = []
     melody: list[Note] = []
     starts = np.array([note.start for note in notes])
     ends = starts + np.array([note.duration for note in notes])
     pitches = np.array([note.pitch for note in notes])
-    for note in notes:
-        near = (starts > note.start - TICKS_PER_BAR) & (starts < note.start + TICKS_PER_BAR)
+    first = np.searchsorted(starts, starts - TICKS_PER_BAR)
+    last = np.searchsorted(starts, starts + TICKS_PER_BAR)
+    for note, begin, end in zip(notes, first, last, strict=True):
+        near = slice(begin, end)
         middle = float(np.median(pitches[near]))
-        sounding = (starts <= note.start + _KEYS_GRID) & (ends > note.start + _KEYS_GRID)
-        top = note.pitch >= pitches[sounding].max(initial=0)
+        moment = note.start + _KEYS_GRID
+        sounding = (starts[near] <= moment) & (ends[near] > moment)
+        top = note.pitch >= pitches[near][sounding].max(initial=0)
         stands_out = note.pitch >= max(middle + 7, 60)
         (melody if top and stands_out else comping).append(note)
     return comping, melody

@@ -2,15 +2,19 @@
 
 import json
 import resource
+import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lofid.errors import LofidError
-from lofid.learn.hearing import Reason
+from lofid.learn.hearing import Reason, Refused, hear
 from lofid.learn.own import (
     OwnPieces,
     in_numbers,
@@ -232,6 +236,28 @@ def test_beats_are_heard_in_what_was_played_without_a_click(
         for note in (*bar.comping, *bar.melody)
     ]
     assert np.mean(np.array(near) < 60) > 0.9
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_no_damage_is_a_crash(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.mid")
+        write = mido.MidiFile(ticks_per_beat=480)
+        write.tracks.append(
+            mido.MidiTrack(
+                mido.Message("note_on", note=pitch, velocity=70, time=time)
+                for pitch, time in zip((50, 57, 60, 64) * 20, (0, 240, 240, 480) * 20, strict=True)
+            )
+        )
+        write.save(path)
+        content = bytearray(path.read_bytes())
+        places = st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255))
+        for place, value in data.draw(st.lists(places, min_size=1, max_size=8)):
+            content[place] = value
+        path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+        with suppress(Refused):
+            hear(path, "")
 
 
 def test_what_has_no_beat_is_left_out(folder: Path, midi_writer: Writer) -> None:
