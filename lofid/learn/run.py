@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import subprocess
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
@@ -268,6 +269,9 @@ def run(
         except (GeneratorExit, KeyboardInterrupt):
             trainer.save()
             raise
+        if trainer.step >= trainer.last_step and trainer.best[0] == 0:
+            # A budget that was cut to less than is done, before anything was measured.
+            trainer.judge(trainer.held_out()[1])
         trainer.save()
 
 
@@ -332,7 +336,20 @@ def export(trainer: Trainer, result: Report, path: Path) -> None:
             "four_gram_loss_per_note": result.baselines.four_gram,
             "training_tokens": float(result.step * settings.tokens_per_step),
         },
+        commit=_revision(),
     )
     tensors = {name: tensor.numpy() for name, tensor in trainer.best_weights().items()}
     model = Model(card, tensors)
     (save_model if path.suffix == ".safetensors" else save_folder)(path, model)
+
+
+def _revision() -> str:
+    """The commit of the source that runs, empty where that is no checkout."""
+    root = Path(__file__).resolve().parents[2]
+    git = which("git")
+    if git is None or not (root / ".git").exists():
+        return ""
+    told = subprocess.run(
+        [git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip()

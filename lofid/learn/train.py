@@ -468,6 +468,7 @@ class Trainer:
         whole run is left.
         """
         place, settings = self._place, self.settings
+        self._saved = -1  # a checkpoint of this step would lack what follows
         if per_note < place.best:
             place.best, place.best_step = per_note, self.step
             self._keep_best()

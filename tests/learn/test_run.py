@@ -92,6 +92,18 @@ def test_minutes_and_wishes_cut_a_run_that_goes_on_later(corpus: Corpus, tmp_pat
     assert opened(corpus, tmp_path).step == 4
 
 
+def test_a_budget_cut_short_is_measured(corpus: Corpus, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, check_steps=100)
+    trainer = opened(corpus, tmp_path, settings)
+    list(run.run(trainer, None, lambda: trainer.step == 3))
+    cut = opened(corpus, tmp_path, replace(settings, tokens=2 * SETTINGS.tokens_per_step))
+    assert list(run.run(cut, None)) == []
+    assert cut.best[0] == 3
+    again = opened(corpus, tmp_path, settings)
+    assert again.best == cut.best
+    assert again.best_weights().keys() == cut.model.state_dict().keys()
+
+
 def test_data_are_kept_for_each_way_of_drawing_them(data: Path, corpus: Corpus) -> None:
     ways = [
         run.recipe(PlayerName.DRUMS, data, SETTINGS),
