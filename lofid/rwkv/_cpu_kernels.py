@@ -74,6 +74,11 @@ _PASS_OF_4: Final = PANEL if _WIDE else 16
 """Outputs of two, and of three or four rows, whose sums fit into the vector registers: 32 of
 AVX-512, 16 of AVX2."""
 
+_LINE: Final = 64
+_AHEAD: Final = 8192
+"""Bytes of a cache line, and how far ahead of their use weights are asked for: the processor's own
+guess ends with each page of 4 KB, and models larger than its caches wait for memory there."""
+
 _RECALLED: Final = HEAD_SIZE if _WIDE else HEAD_SIZE // 2
 """Columns of a head's state that are worked on at a time, for the same reason."""
 
@@ -110,6 +115,15 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     kind = ir.FunctionType(_VF32, [_VF32] * 3)
     fused = builder.module.declare_intrinsic(f"llvm.fmuladd.v{_LANES}f32", (), kind)
     return builder.call(fused, (a, b, c))
+
+
+def _fetch(builder: Any, pointer: Any, ahead: int) -> None:
+    """Ask for the cache line that lies so many bytes ahead; there need not be any memory."""
+    byte = _I8.as_pointer()
+    place = builder.gep(builder.bitcast(pointer, byte), [ir.Constant(_I64, ahead)])
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
+    builder.call(prefetch, [place, _I32(0), _I32(3), _I32(1)])  # to read, soon, data
 
 
 @_instructions
@@ -185,6 +199,8 @@ def _panel(
                 x0 = [broadcast(builder.gep(row, [loop.index])) for row in ins]
             for place, lane in enumerate(lanes):
                 pointer = builder.gep(weights, [builder.add(step, constant(lane))])
+                if lane % (_LINE // panels.dtype.bitwidth * 8) == 0:
+                    _fetch(builder, pointer, _AHEAD)
                 if bf16:
                     # A bfloat16 is the upper half of a float32.
                     pair = vector_at(pointer, _VI32, 4)
