@@ -36,7 +36,7 @@ both parts are multiplied in float32.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -885,7 +885,10 @@ _TYPES: Final = {torch.float32: "*fp32", torch.int32: "*i32", torch.int8: "*i8"}
 
 
 def _variants() -> Iterator[Variant]:
-    """The kernels of the studio models, for one slot and for many."""
+    """The kernels of the studio models, for one slot and for many.
+
+    Each kernel on all targets; plain products on CUDA's, tensor cores on one of either kind.
+    """
     shape = Shape(models=2, layers=1, width=512, hidden=1792, mix=32, decay=64, vocabulary=768)
     weights = Weights.empty(shape, "meta")
     for slots in (1, 1024):
@@ -894,7 +897,13 @@ def _variants() -> Iterator[Variant]:
                 continue  # a slot a program, however many there are
             tensors = zip(launch.kernel.arg_names, launch.tensors, strict=False)
             types = {name: _TYPES[tensor.dtype] for name, tensor in tensors}
-            yield Variant(launch.kernel, types, launch.constants, launch.warps)
+            variant = Variant(launch.kernel, types, launch.constants, launch.warps)
+            if launch.stage == "wkv_step":
+                yield variant
+            elif slots == 1:
+                yield replace(variant, targets=("sm_80", "sm_90"))
+            else:
+                yield replace(variant, targets=("sm_90", "gfx942"))
 
 
 VARIANTS: Final = tuple(_variants())

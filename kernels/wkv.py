@@ -16,7 +16,7 @@ exp overflows, the pairs are taken level by level instead: halves of the chunk, 
 halves, down to neighbours. A pair belongs to the level where t lies in the upper and s in the lower
 half of one block, and is cut at that block's middle: no factor exceeds 1, and nothing cancels.
 
-Everything is computed in float32; matrix products as three of TF32, which is nearly as exact.
+Everything is computed in float32; matrix products as three of TF32, nearly as exact.
 
 The plain references are ``wkv_sequential`` and ``wkv_chunked`` of :mod:`lofid.rwkv.wkv`. After
 Peng et al., "Eagle and Finch" (2024), and, for the pairs within a chunk, Yang et al., "Gated Linear
@@ -37,8 +37,10 @@ _C = tl.constexpr(16)  # tokens a chunk
 _LEVELS = tl.constexpr(4)  # binary logarithm of it
 _WHOLE = tl.constexpr(-1)  # all levels at once, cut at the chunk's middle
 _FAST = tl.constexpr(-40.0)  # log decay of half a chunk below which the levels are taken
-_K = tl.constexpr(16)  # keys, or values, that a sum over pairs of tokens takes at a time
+_K = tl.constexpr(32)  # keys at a time where pairs of tokens meet
+_J = tl.constexpr(16)  # values at a time where they are summed over
 _V = 32  # values a program of a sweep carries
+_WARPS = 1  # of a program for one chunk: tiles are so small that more would do the same work twice
 
 CHUNK: Final = 16
 """Tokens a chunk."""
@@ -77,6 +79,40 @@ def _store(
     t = first + tl.arange(0, _C)
     at = place + t[:, None].to(tl.int64) * heads * _N + columns[None, :]
     tl.store(x + at, values.to(x.dtype.element_ty), mask=(t < length)[:, None])
+
+
+@triton.jit
+def _high(x: tl.tensor) -> tl.tensor:
+    """The part of ``x`` that TF32 holds exactly; it also holds what is left, but for 2^-22."""
+    return (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _product(a: tl.tensor, b: tl.tensor, sums: tl.tensor, precision: tl.constexpr) -> tl.tensor:
+    """``sums`` + ``a`` x ``b``, as nearly exact as float32."""
+    if precision == "tf32":
+        a_high = _high(a)
+        b_high = _high(b)
+        sums = tl.dot(a - a_high, b_high, acc=sums, input_precision="tf32")
+        sums = tl.dot(a_high, b - b_high, acc=sums, input_precision="tf32")
+        return tl.dot(a_high, b_high, acc=sums, input_precision="tf32")
+    return tl.dot(a, b, acc=sums, input_precision=precision)
+
+
+@triton.jit
+def _along(path: tl.tensor, x: tl.tensor, sums: tl.tensor, precision: tl.constexpr) -> tl.tensor:
+    """``sums`` + ``path`` x ``x``, where a path [C, C] is of 0, 1 and -1."""
+    if precision == "tf32":
+        high = _high(x)
+        sums = tl.dot(path, x - high, acc=sums, input_precision="tf32")
+        return tl.dot(path, high, acc=sums, input_precision="tf32")
+    return tl.dot(path, x, acc=sums, input_precision=precision)
+
+
+@triton.jit
+def _kept(path: tl.tensor, decay: tl.tensor, precision: tl.constexpr) -> tl.tensor:
+    """What is left [C, columns] along a path."""
+    return tl.exp(_along(path, decay, tl.zeros_like(decay), precision))
 
 
 @triton.jit
@@ -183,15 +219,10 @@ def _sweep(
         first = c * _C
         decay = _decays(log_decay, place, first, length, heads, i)
         to_border = _earlier() if backwards else _later()
-        rest = tl.exp(tl.dot(to_border, decay, input_precision=precision))
-        added = _rows(a, place, first, length, heads, i) * rest
+        added = _rows(a, place, first, length, heads, i) * _kept(to_border, decay, precision)
         kept = tl.exp(tl.sum(decay, 0))[:, None] * carried
-        carried = tl.dot(
-            tl.trans(added),
-            _rows(b, place, first, length, heads, j),
-            acc=kept,
-            input_precision=precision,
-        )
+        bj = _rows(b, place, first, length, heads, j)
+        carried = _product(tl.trans(added), bj, kept, precision)
     tl.store(final + n * _N * _N + square, carried)
 
 
@@ -237,21 +268,21 @@ def _outputs(
         level, end = _levels(decay)
         while level < end:
             to_later, to_earlier, pairs = _cut(level)
-            rj = ri * tl.exp(tl.dot(to_later, decay, input_precision=precision))
-            kj = ki * tl.exp(tl.dot(to_earlier, decay, input_precision=precision))
-            met = tl.dot(rj, tl.trans(kj), input_precision=precision)
+            ahead = ri * _kept(to_later, decay, precision)
+            behind = ki * _kept(to_earlier, decay, precision)
+            met = _product(ahead, tl.trans(behind), tl.zeros_like(scores), precision)
             scores += tl.where(pairs, met, 0.0)
             level += 1
         if backwards:
-            at_border = ki * tl.exp(tl.dot(_later(), decay, input_precision=precision))
+            at_border = ki * _kept(_later(), decay, precision)
         else:
-            at_border = ri * tl.exp(tl.dot(_earlier(), decay, input_precision=precision))
+            at_border = ri * _kept(_earlier(), decay, precision)
         border = tl.load(borders + base + i[:, None] * _N + j[None, :])
-        found = tl.dot(at_border, border, acc=found, input_precision=precision)
+        found = _product(at_border, border, found, precision)
     if backwards:
         scores = tl.trans(scores)
     aj = _rows(a, place, first, length, heads, j)
-    found = tl.dot(scores, aj, acc=found, input_precision=precision)
+    found = _product(scores, aj, found, precision)
     _store(out, found, place, first, length, heads, j)
 
 
@@ -293,39 +324,40 @@ def _gradients(
     dr_i = tl.zeros((_C, _K), tl.float32)
     dk_i = tl.zeros((_C, _K), tl.float32)
     passing_all = tl.zeros((_K,), tl.float32)
-    for block in range(_N // _K):
-        j = block * _K + tl.arange(0, _K)
+    for block in range(_N // _J):
+        j = block * _J + tl.arange(0, _J)
         square = part * _N * _N + i[:, None] * _N + j[None, :]
         vj = _rows(v, place, first, length, heads, j)
         dyj = _rows(dy, place, first, length, heads, j)
         state = tl.load(borders + square)
         dstate = tl.load(dborders + square)
-        dscores = tl.dot(dyj, tl.trans(vj), acc=dscores, input_precision=precision)
-        dr_i = tl.dot(dyj, tl.trans(state), acc=dr_i, input_precision=precision)
-        dk_i = tl.dot(vj, tl.trans(dstate), acc=dk_i, input_precision=precision)
+        dscores = _product(dyj, tl.trans(vj), dscores, precision)
+        dr_i = _product(dyj, tl.trans(state), dr_i, precision)
+        dk_i = _product(vj, tl.trans(dstate), dk_i, precision)
         passing_all += tl.sum(state * dstate, 1)
 
     # What passes over the chunk's borders.
     ri = _rows(r, place, first, length, heads, i)
     ki = _rows(k, place, first, length, heads, i)
     decay = _decays(log_decay, place, first, length, heads, i)
-    dr_i *= tl.exp(tl.dot(_earlier(), decay, input_precision=precision))
-    dk_i *= tl.exp(tl.dot(_later(), decay, input_precision=precision))
-    dlog_i = tl.dot(_later(), ri * dr_i, input_precision=precision)
-    dlog_i = tl.dot(_earlier(), ki * dk_i, acc=dlog_i, input_precision=precision)
+    dr_i *= _kept(_earlier(), decay, precision)
+    dk_i *= _kept(_later(), decay, precision)
+    dlog_i = _along(_later(), ri * dr_i, tl.zeros_like(decay), precision)
+    dlog_i = _along(_earlier(), ki * dk_i, dlog_i, precision)
     dlog_i += (passing_all * tl.exp(tl.sum(decay, 0)))[None, :]
 
     # What passes between tokens within it.
     level, end = _levels(decay)
     while level < end:
         to_later, to_earlier, pairs = _cut(level)
-        kept_r = tl.exp(tl.dot(to_later, decay, input_precision=precision))
-        kept_k = tl.exp(tl.dot(to_earlier, decay, input_precision=precision))
+        kept_r = _kept(to_later, decay, precision)
+        kept_k = _kept(to_earlier, decay, precision)
         met = tl.where(pairs, dscores, 0.0)
-        dr_pairs = kept_r * tl.dot(met, ki * kept_k, input_precision=precision)
-        dk_pairs = kept_k * tl.dot(tl.trans(met), ri * kept_r, input_precision=precision)
-        dlog_i = tl.dot(tl.trans(to_later), ri * dr_pairs, acc=dlog_i, input_precision=precision)
-        dlog_i = tl.dot(tl.trans(to_earlier), ki * dk_pairs, acc=dlog_i, input_precision=precision)
+        zero = tl.zeros_like(decay)
+        dr_pairs = kept_r * _product(met, ki * kept_k, zero, precision)
+        dk_pairs = kept_k * _product(tl.trans(met), ri * kept_r, zero, precision)
+        dlog_i = _along(tl.trans(to_later), ri * dr_pairs, dlog_i, precision)
+        dlog_i = _along(tl.trans(to_earlier), ki * dk_pairs, dlog_i, precision)
         dr_i += dr_pairs
         dk_i += dk_pairs
         level += 1
@@ -340,7 +372,7 @@ def _gradients(
 
 def _precision() -> str:
     """How matrix products of float32 are taken: AMD's units have float32 proper."""
-    return "ieee" if torch.version.hip else "tf32x3"
+    return "ieee" if torch.version.hip else "tf32"
 
 
 def _swept(
@@ -393,6 +425,7 @@ def _summed(
         chunks,
         backwards=backwards,
         precision=_precision(),
+        num_warps=_WARPS,
     )
 
 
@@ -453,6 +486,7 @@ def _wkv_backward(
         heads,
         chunks,
         precision=_precision(),
+        num_warps=_WARPS,
     )
     return dr, dk, dv, dlog, du.sum((0, 2)), dstate
 
@@ -507,32 +541,35 @@ def wkv(
     return y, final
 
 
-def _variants(kind: str, precision: str, targets: tuple[str, ...]) -> tuple[Variant, ...]:
+def _variants(kind: str, precision: str, target: str) -> tuple[Variant, ...]:
+    """The forward sweep and outputs, the backward ones, the gradients."""
     x, f, n = "*" + kind, "*fp32", "i32"
     sizes = {"length": n, "heads": n, "chunks": n}
     sweep = {"log_decay": f, "state": f, "borders": f, "final": f, **sizes}
-    carry = {"columns": _V, "precision": precision}
     pairs = {"r": x, "k": x, "log_decay": f, "u": f, "borders": f, **sizes}
     keys = dict.fromkeys(("dy", "dborders", "dlog", "du"), f)
     forwards = {"backwards": False, "precision": precision}
     back = {"backwards": True, "precision": precision}
+    of = (target,)
     return (
-        Variant(_sweep, {"a": x, "b": x, **sweep}, {**carry, **forwards}, targets=targets),
-        Variant(_sweep, {"a": x, "b": f, **sweep}, {**carry, **back}, targets=targets),
-        Variant(_outputs, {**pairs, "a": x, "out": f}, forwards, targets=targets),
-        Variant(_outputs, {**pairs, "a": f, "out": x}, back, targets=targets),
+        Variant(_sweep, {"a": x, "b": x, **sweep}, {"columns": _V, **forwards}, targets=of),
+        Variant(_outputs, {**pairs, "a": x, "out": f}, forwards, _WARPS, targets=of),
+        Variant(_sweep, {"a": x, "b": f, **sweep}, {"columns": _V, **back}, targets=of),
+        Variant(_outputs, {**pairs, "a": f, "out": x}, back, _WARPS, targets=of),
         Variant(
             _gradients,
             {**pairs, **keys, "v": x, "dr": x, "dk": x},
             {"precision": precision},
-            targets=targets,
+            _WARPS,
+            targets=of,
         ),
     )
 
 
+# All on one target, and each kernel on the others.
 VARIANTS: Final = (
-    *_variants("fp32", "tf32x3", ("sm_80",)),
-    *_variants("bf16", "tf32x3", ("sm_90",)),
-    *_variants("bf16", "ieee", ("gfx942",)),
+    *_variants("bf16", "tf32", "sm_90"),
+    *_variants("fp32", "tf32", "sm_80")[2:],
+    *_variants("bf16", "ieee", "gfx942")[2:],
 )
 """What of this module is launched, for :mod:`lofid.kernels.targets`."""
