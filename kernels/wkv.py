@@ -509,11 +509,20 @@ def _(
 def _setup_context(
     ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]
 ) -> None:
+    ctx.set_materialize_grads(False)  # nobody has a gradient of the borders, which are large
     *without_state, _ = inputs
     ctx.save_for_backward(*without_state, output[2])
 
 
-def _backward(ctx: Any, dy: Tensor, dfinal: Tensor, _: Tensor) -> tuple[Tensor, ...]:
+def _backward(
+    ctx: Any, dy: Tensor | None, dfinal: Tensor | None, _: Tensor | None
+) -> tuple[Tensor, ...]:
+    r, borders = ctx.saved_tensors[0], ctx.saved_tensors[-1]
+    if dy is None:
+        dy = r.new_zeros(r.shape, dtype=torch.float32)
+    if dfinal is None:
+        batch, heads, _chunks, keys, values = borders.shape
+        dfinal = borders.new_zeros((batch, heads, keys, values))
     gradients: tuple[Tensor, ...] = _wkv_backward(
         dy.contiguous(), dfinal.contiguous(), *ctx.saved_tensors
     )

@@ -51,7 +51,7 @@ def relative_error(x: Tensor, exact: Tensor) -> float:
 # -2 stays with one cut a chunk, -7 needs the levels in places, -150 everywhere.
 @pytest.mark.parametrize(
     ("batch", "length", "heads", "fastest"),
-    [(2, 1, 1, -7.0), (1, CHUNK, 1, -2.0), (2, 2 * CHUNK + 5, 2, -7.0), (1, 20, 1, -150.0)],
+    [(2, 1, 1, -7.0), (1, CHUNK, 1, -2.0), (2, CHUNK + 5, 2, -7.0), (1, 20, 1, -150.0)],
 )
 def test_agrees_with_the_recurrence(batch: int, length: int, heads: int, fastest: float) -> None:
     inputs = random_inputs(batch, length, heads, fastest)
@@ -105,3 +105,27 @@ def test_the_state_carries_over_a_cut() -> None:
         parts.append(part)
     torch.testing.assert_close(torch.cat(parts, 1), y, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(state, final, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("used", ["outputs", "state", "both"])
+def test_is_one_operator_to_the_compiler(used: str) -> None:
+    inputs = [x.float() for x in random_inputs(1, 3, 1, -3.0)]
+
+    def loss(*x: Tensor) -> Tensor:
+        y, final = wkv(*(2 * part for part in x))
+        return (y**2).sum() * (used != "state") + (final**2).sum() * (used != "outputs")
+
+    found = []
+    for form in (loss, torch.compile(loss, backend="aot_eager", fullgraph=True)):
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        form(*leaves).backward()  # type: ignore[no-untyped-call]
+        found.append([x.grad for x in leaves])
+    for x, y in zip(*found, strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_a_state_that_is_cut_off_needs_no_gradient() -> None:
+    leaves = [x.float().requires_grad_() for x in random_inputs(1, 2, 1, -3.0)]
+    y, _ = wkv(*leaves)
+    y.sum().backward()  # type: ignore[no-untyped-call]
+    assert all(x.grad is not None for x in leaves)
