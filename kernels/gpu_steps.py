@@ -352,7 +352,7 @@ def wkv_speed(scale: Scale) -> list[Figure]:
         dy, dstate = torch.randn_like(inputs[0]), torch.randn_like(inputs[5])
 
         def run() -> None:
-            torch.autograd.backward(form(*leaves), (dy, dstate))
+            torch.autograd.grad(form(*leaves), leaves, (dy, dstate))
 
         return run
 
@@ -480,6 +480,7 @@ class _Loop:
     def captured(self) -> Callable[[], None]:
         """The steps as a CUDA graph."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
         with torch.cuda.stream(stream):
             self.steps()  # compiles and loads what the graph holds
         torch.cuda.synchronize()
