@@ -56,6 +56,10 @@ def bench(
         int, typer.Option("--rounds", min=1, help="Turns of each engine, a second each.")
     ] = 12,
     bars: Annotated[int, typer.Option("--bars", min=200, help="Length of the long run.")] = 10_000,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder of the archives: also compare held-out losses."),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Also draw the engines: FILE.png.")
     ] = None,
@@ -86,6 +90,11 @@ def bench(
     chosen = what or _USUAL
     if Measurement.ALL in chosen:
         chosen = [one for one in Measurement if one is not Measurement.ALL]
+    if data and (Measurement.PRECISION not in chosen or config is not Models.SHIPPED):
+        raise LofidError(
+            "--data compares losses of the models that come with lofid; measure 'precision' "
+            "without --config."
+        )
     if plot and Measurement.ENGINES not in chosen:
         raise LofidError("--plot draws the engines, but they are not measured; add 'engines'.")
     try:
@@ -101,7 +110,7 @@ def bench(
                 if config is Models.SHIPPED
                 else bench_engine.random_pair(config)
             )
-            bench_of = _Bench(models, config, rounds, bars, Path(folder), plot, bar)
+            bench_of = _Bench(models, config, rounds, bars, Path(folder), data, plot, bar)
             figures = [figure for one in chosen for figure in bench_of.measure(one)]
     except KeyboardInterrupt:
         ERR.print("Interrupted: nothing was kept.")
@@ -121,13 +130,14 @@ class _Bench:
         rounds: int,
         bars: int,
         folder: Path,
+        data: Path | None,
         plot: Path | None,
         bar: Progress,
     ) -> None:
         self.remarks: list[str] = []
         self._models, self._config = models, config
         self._rounds, self._bars = rounds, bars
-        self._folder, self._plot, self._bar = folder, plot, bar
+        self._folder, self._data, self._plot, self._bar = folder, data, plot, bar
 
     def measure(self, what: Measurement) -> "list[Figure]":
         """The figures of one measurement."""
@@ -143,7 +153,10 @@ class _Bench:
         measurements: dict[Measurement, Callable[[], list[Figure]]] = {
             Measurement.ENGINES: lambda: self._engines(progress),
             Measurement.START: lambda: bench_engine.start_up(models),
-            Measurement.PRECISION: lambda: bench_engine.precision(models),
+            Measurement.PRECISION: lambda: (
+                bench_engine.precision(models)
+                + (bench_engine.held_out(models, self._data) if self._data else [])
+            ),
             Measurement.LONG: lambda: bench_engine.long_run(
                 open_engine(EngineName.CPU, models[0]), self._bars, progress
             ),

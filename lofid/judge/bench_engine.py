@@ -6,6 +6,7 @@ costs.
 """
 
 import importlib
+import itertools
 import json
 import os
 import statistics
@@ -26,6 +27,7 @@ from lofid.compiled import compiled
 from lofid.errors import LofidError
 from lofid.judge.figures import Figure, Target
 from lofid.judge.player_view import player_python
+from lofid.learn.shards import prepared_corpus
 from lofid.rwkv.choice import EngineName, choose, open_engine
 from lofid.rwkv.config import RwkvConfig, sized
 from lofid.rwkv.cpu import STORAGES, CpuEngine, Storage
@@ -424,6 +426,41 @@ def precision(models: Sequence[Model], tokens: int = 2000) -> list[Figure]:
         largest = float(np.abs(states["fp32"].wkv).max())
         note = "float16 holds 65,504"
         figures.append(Figure(group, "largest entry of the state", largest, note=note))
+    return figures
+
+
+def held_out(models: Sequence[Model], data: Path, tokens: int = 20_000) -> list[Figure]:
+    """How far rounded weights move the loss on held-out music, in so many of its tokens.
+
+    ``data`` is the folder of the archives that ``lofid train`` reads.
+    """
+    figures: list[Figure] = []
+    for name, model in zip(_VOCABULARIES, models, strict=True):
+        stream = prepared_corpus(name, data, 1).held_out
+        ids, events = stream.tokens[:tokens].tolist(), stream.is_event[:tokens]
+        losses: dict[Storage, float] = {}
+        for storage in STORAGES:
+            engine = CpuEngine(model.card.config, model.tensors, storage)
+            state = State.zero(engine.config)
+            lost = [
+                -float(_log_chances(engine.forward((token,), state))[after])
+                for token, after in itertools.pairwise(ids)
+            ]
+            losses[storage] = float(np.mean(lost, where=events[1:]))
+        group = f"Held-out music of the {name}"
+        note = f"{len(ids):,} tokens, counted on events"
+        figures.append(Figure(group, "loss, fp32", losses["fp32"], "nats a token", note=note))
+        figures += [
+            Figure(
+                group,
+                f"{storage} differs by",
+                100 * abs(loss / losses["fp32"] - 1),
+                "%",
+                Target(high=0.2),
+            )
+            for storage, loss in losses.items()
+            if storage != "fp32"
+        ]
     return figures
 
 
