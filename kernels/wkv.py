@@ -55,14 +55,13 @@ def _rows(
     heads: tl.tensor,
     columns: tl.tensor,
 ) -> tl.tensor:
-    """A chunk of ``x`` [T, H, 64] at ``place``: [C, columns] in float32, 0 beyond the text.
+    """The chunk of ``x`` [T, H, 64] at ``place`` that begins with token ``first``.
 
-    Row 0 is token ``first``, which may lie before the text.
+    [C, columns] in float32, 0 beyond the text.
     """
     t = first + tl.arange(0, _C)
-    inside = (t >= 0) & (t < length)
     at = place + t[:, None].to(tl.int64) * heads * _N + columns[None, :]
-    return tl.load(x + at, mask=inside[:, None], other=0.0).to(tl.float32)
+    return tl.load(x + at, mask=(t < length)[:, None], other=0.0).to(tl.float32)
 
 
 @triton.jit
