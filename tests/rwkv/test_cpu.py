@@ -171,13 +171,14 @@ def test_nothing_is_allocated_for_a_token(storage: Storage) -> None:
         advance()
         settled, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        for _ in range(20):
+        for _ in range(500):
             advance()
         left, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert left - settled < 1_000
-    assert most - settled < 4_000  # the numbers and views of one call, no array of floats
+    # One vector of the model kept for each token would be 250 kB; numbers and views come and go.
+    assert left - settled < 20_000
+    assert most - settled < 20_000
 
 
 def test_a_copied_state_is_a_moment_to_return_to() -> None:
