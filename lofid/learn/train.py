@@ -138,6 +138,9 @@ class Trainer:
         self.model = build(shape, settings.dropout)
         # The compiled model draws the same random numbers as the plain one.
         torch._inductor.config.fallback_random = True
+        # Compiled for several threads, a gradient would be added up in the order of their arrival.
+        torch.use_deterministic_algorithms(fabric.device.type == "cpu")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         forward: Any = torch.compile(self.model, dynamic=False) if compiled else self.model
         self._wrapped, self._optimiser = fabric.setup(
             forward,

@@ -88,7 +88,7 @@ def test_a_run_killed_at_any_moment_ends_as_the_uninterrupted_one(
     def logged(steps: int) -> bool:
         return log.exists() and len(log.read_bytes().splitlines()) >= steps
 
-    for kill in range(5):
+    for kill in range(4):
         process = started(processes, out=tmp_path, accumulate=2)
         steps = draw.randint(1, SETTINGS.steps - 2)
         wait(process, saving.exists if kill % 2 else partial(logged, steps))
