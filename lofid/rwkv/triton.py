@@ -6,6 +6,7 @@ whoever has a state in the host's memory. Both keep the very weights of the CPU 
 Knows nothing of music; how tokens are drawn is a :class:`Sampler`'s business.
 """
 
+import ctypes
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -312,7 +313,8 @@ class Deck:
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         captured = torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
-        with _CAPTURING, captured:
+        # `captured` does not leave its stream where a capture fails; this does.
+        with _CAPTURING, self.stream(), captured:
             launches()
         return graph.replay
 
@@ -322,7 +324,15 @@ class Deck:
         return s.att_shift[:, model, slot], s.ffn_shift[:, model, slot], s.wkv[:, model, slot]
 
     def _pinned(self, *sizes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.empty(sizes, dtype=dtype, pin_memory=self._on_gpu)
+        """Memory of the host that the GPU copies from and to; it is never given back.
+
+        For torch would then record an event, within a destructor, and where the GPU has failed,
+        that ends the process. It is a few megabytes.
+        """
+        buffer = torch.empty(sizes, dtype=dtype, pin_memory=self._on_gpu)
+        if self._on_gpu:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(buffer))
+        return buffer
 
     def _wait(self) -> None:
         if self._stream is not None:
