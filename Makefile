@@ -24,7 +24,8 @@ test: $(VENV)/.test ## Install what the tests need, then run linter, type checke
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not live' --numprocesses auto --dist loadfile
+	$(BIN)/pytest -m live
 
 gpu-test: $(GPU_VENV)/.gpu ## Compare every kernel with float64 on this machine's GPU
 	$(GPU_VENV)/bin/python -m lofid.kernels.gpu_check --checks $(ARGS)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,11 @@ from lofid.rwkv.weights import Tensors, tensor_shapes
 
 # Kernels run in Triton's interpreter: no test needs a GPU. Must be set before one is imported.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+# As many threads as there are cores, in each of as many processes, would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_LIVE = {"cli", "judge", "outputs", "service", "systemd"}
+"""Folders whose tests play in real time, which leaves no room for others beside them."""
 
 _STRICT = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
@@ -21,6 +27,12 @@ def _fail_if_skipped(report: pytest.CollectReport | pytest.TestReport) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"skipped, and with CI set nothing may be missing: {reason}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in _LIVE:
+            item.add_marker("live")
 
 
 @pytest.hookimpl(wrapper=True)
