@@ -3,12 +3,12 @@
 A half of a step (all that the keys do for one bar, or all that the drums do) is a generator: it
 yields tasks, gets back what became of them, and returns its result. It does not know who plays.
 Here they are played: on CPU engines the halves run side by side; on a device that holds both
-models, the pending tasks of both become one stacked run. The bars are the same.
+models (:mod:`lofid.compose.stacked`), the pending tasks of both become one stacked run. The bars
+are the same.
 """
 
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -35,19 +35,6 @@ class Duo(Protocol):
     def close(self) -> None:
         """End what they were run with."""
         ...
-
-
-def opened_duo(keys: Player, drums: Player) -> Duo:
-    """The two players as their engines let them play.
-
-    On a GPU, models of one shape are stacked; others run on two threads there, too.
-    """
-    if all(player.engine.name.startswith("triton") for player in (keys, drums)):
-        from lofid.compose.stacked import Stacked  # noqa: PLC0415  loads torch
-
-        with suppress(ValueError):
-            return Stacked(keys, drums)
-    return OnThreads(keys, drums)
 
 
 class OnThreads:

@@ -16,6 +16,7 @@ the beginning of each pass.
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self, TypeVar
@@ -25,7 +26,7 @@ from lofid.compose.chance import Stream, checked_seed, generator
 from lofid.compose.form import LoopName, Place, Song, compose_song, locate, plan_bar
 from lofid.compose.guards import drums_findings, drums_weakness, keys_findings, keys_weakness
 from lofid.compose.headers import drum_hits, drums_header, keys_header
-from lofid.compose.lockstep import Half, opened_duo
+from lofid.compose.lockstep import Duo, Half, OnThreads
 from lofid.compose.player import Attempt, Hear, Player, Write
 from lofid.compose.rules import DrumsRules, KeysRules
 from lofid.music.notes import Note, Part
@@ -143,6 +144,19 @@ class _Call:
     plan: BarPlan
     place: Place
     vary: "_Variation"
+
+
+def opened_duo(keys: Player, drums: Player) -> Duo:
+    """The two players as their engines let them play.
+
+    On a GPU, models of one shape are stacked; others run on two threads there, too.
+    """
+    if all(player.engine.name.startswith("triton") for player in (keys, drums)):
+        from lofid.compose.stacked import Stacked  # noqa: PLC0415  loads torch
+
+        with suppress(ValueError):
+            return Stacked(keys, drums)
+    return OnThreads(keys, drums)
 
 
 class Station:

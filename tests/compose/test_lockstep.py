@@ -12,7 +12,7 @@ from lofid.compose import stacked
 from lofid.compose.chance import Stream, generator
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.compose.headers import drums_header, keys_header
-from lofid.compose.lockstep import Half, OnThreads, opened_duo
+from lofid.compose.lockstep import Half, OnThreads
 from lofid.compose.player import (
     Attempt,
     Hear,
@@ -25,7 +25,7 @@ from lofid.compose.player import (
 )
 from lofid.compose.rules import DrumsRules, KeysRules, Rules
 from lofid.compose.stacked import Stacked
-from lofid.compose.station import Station
+from lofid.compose.station import Station, opened_duo
 from lofid.music.parameters import Settings
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
