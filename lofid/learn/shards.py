@@ -181,7 +181,7 @@ class _Place:
         found = self._mapped(name)
         if found is not None:
             return found
-        with self._alone():
+        with self._alone(name):
             found = self._mapped(name)  # perhaps another process drew it meanwhile
             if found is None:
                 self._write(name, self._draw(name))
@@ -235,11 +235,14 @@ class _Place:
             temporary.write_text(json.dumps(asdict(seal), indent=1))
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While no other process writes here; the manifest is there from the first time on."""
+    def _alone(self, name: str) -> Iterator[None]:
+        """While no other process writes this stream; the manifest is there from the first on.
+
+        Other streams may be drawn meanwhile.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
+            lock = self._file(name, "lock").open("w")
         except OSError as error:
             raise LofidError(
                 f"Prepared passes cannot be kept in {self.folder} ({error.strerror}); "
@@ -247,7 +250,7 @@ class _Place:
             ) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in self.folder.glob(".*.part*"):  # of a build that was killed
+            for left in self.folder.glob(f".{name}.*.part*"):  # of a build that was killed
                 left.unlink(missing_ok=True)
             if not (self.folder / MANIFEST).exists():
                 with replacing(self.folder / MANIFEST) as temporary:
