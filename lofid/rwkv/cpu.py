@@ -5,6 +5,7 @@ Knows the official tensor names and the layout that ``_cpu_kernels`` reads; noth
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
@@ -15,7 +16,7 @@ from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.packed import Arrays, packed_path, read_packed, write_packed
 from lofid.rwkv.quantise import quantised
 from lofid.rwkv.state import State
-from lofid.rwkv.weights import Model, check_tensors
+from lofid.rwkv.weights import Model, check_tensors, tensor_shapes
 
 Storage = Literal["fp32", "bf16", "int8"]
 """How an engine keeps its matrices; everything else is float32."""
@@ -193,10 +194,16 @@ def _fits(config: RwkvConfig, arrays: Arrays, storage: Storage) -> bool:
         "vectors": (config.layers, len(kernels.VECTORS), width),
         "final": (2, width),
     }
-    return arrays.keys() == floats.keys() | {"matrices", "head"} and all(
+    # Shapes alone: such an array takes no memory, however large it says that it is.
+    one = tensor_shapes(replace(config, layers=1))
+    blank = {name: np.broadcast_to(np.float32(0), shape) for name, shape in one.items()}
+    layer = sum(_panels_bytes(matrix, storage) for matrix in _in_order_of_use(blank, 0))
+    head = _panels_bytes(blank["head.weight"], storage)
+    kept = {"matrices": config.layers * layer, "head": head}
+    return arrays.keys() == floats.keys() | kept.keys() and all(
         array.shape == floats[name] and array.dtype == np.float32
         if name in floats
-        else array.dtype == _DTYPES[storage]
+        else array.nbytes == kept[name] and array.dtype == _DTYPES[storage]
         for name, array in arrays.items()
     )
 
@@ -247,6 +254,13 @@ def _panels(matrix: _Floats, storage: Storage) -> NDArray[np.uint8]:
         ),
         1,
     ).reshape(-1)
+
+
+def _panels_bytes(matrix: _Floats, storage: Storage) -> int:
+    """How many bytes :func:`_panels` makes of ``matrix`` [outputs, inputs]."""
+    outputs, inputs = matrix.shape
+    each: int = {"fp32": 4 * inputs, "bf16": 2 * inputs, "int8": inputs + 4}[storage]
+    return _filled(outputs) * each
 
 
 def _stacked(layers: list[list[NDArray[np.uint8]]], storage: Storage) -> NDArray[np.generic]:

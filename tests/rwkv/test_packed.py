@@ -1,5 +1,6 @@
 """Packed weights on disk: the same engine, whatever happens to the file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,22 @@ def test_a_damaged_file_is_made_anew(path: Path, cache: Path, harm: str) -> None
     assert logits(CpuEngine.of(model)) == expected
     if harm != "folder":
         assert kept.read_bytes() == whole
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_what_was_kept_of_another_shape_is_not_used(path: Path, storage: Storage) -> None:
+    """The hash of shards says nothing of the card in their index, and kernels trust the shape."""
+    model = load_model(path)
+    CpuEngine.of(model, storage)
+    other = replace(CONFIG, mix_rank=CONFIG.mix_rank // 2, decay_rank=2 * CONFIG.decay_rank)
+    rng = np.random.default_rng(1)
+    tensors = {
+        name: rng.standard_normal(shape, dtype=np.float32)
+        for name, shape in tensor_shapes(other).items()
+    }
+    engine = CpuEngine.of(Model(replace(model.card, config=other), tensors, model.hash), storage)
+    expected = CpuEngine(other, tensors, storage).forward([3, 1, 4], State.zero(other))
+    assert np.array_equal(engine.forward([3, 1, 4], State.zero(other)), expected)
 
 
 def test_where_nothing_can_be_written_all_works(
