@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import http.client
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -72,11 +73,16 @@ def download(
                 raise LofidError(
                     f"{path.name} is being downloaded by another lofid; wait for that one."
                 ) from error
+            if not (part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat())):
+                raise LofidError(
+                    f"{path.name} was being downloaded by another lofid, which has just ended; "
+                    "give the command again."
+                )
             _fetch(url, file, part, progress or (lambda _have, _whole: None), waits)
-        if sha256 is not None:
-            _check(part, sha256, host)
-        part.replace(path)
-        _notes(part).unlink(missing_ok=True)
+            if sha256 is not None:
+                _check(part, sha256, host)
+            part.replace(path)
+            _notes(part).unlink(missing_ok=True)
         sync_folder(path.parent)
     except _Broken as error:
         have = part.stat().st_size

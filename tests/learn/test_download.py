@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,25 @@ def test_a_killed_download_goes_on(server: Server, tmp_path: Path) -> None:
     server.asked.clear()
     download(server.url, goal, SHA256)
     assert server.asked == [f"bytes={have}-"]
+    assert goal.read_bytes() == CONTENT
+
+
+def test_nobody_else_has_the_part_until_it_has_its_name(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goal = tmp_path / "set"
+    refused: list[str] = []
+    digest = hashlib.file_digest
+
+    def meanwhile(file: BufferedReader, name: str) -> object:
+        with pytest.raises(LofidError, match="another lofid") as error:
+            download(server.url, goal, SHA256)
+        refused.append(str(error.value))
+        return digest(file, name)
+
+    monkeypatch.setattr("hashlib.file_digest", meanwhile)
+    download(server.url, goal, SHA256)
+    assert len(refused) == 1
     assert goal.read_bytes() == CONTENT
 
 
