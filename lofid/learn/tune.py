@@ -246,11 +246,12 @@ class Tuner:
         torch.manual_seed(seed)
         self.pieces, self._seed, self._checkpoint = pieces, seed, checkpoint
         self._device = device
+        names = [[piece.name for piece in side] for side in (pieces.training, pieces.held_out)]
         self._identity = {
             "method": method.value,
             "seed": seed,
             "model": model.hash,
-            "pieces": _digest(" ".join(piece.name for piece in pieces.training)),
+            "pieces": _digest(repr(names)),
             "code": 1,  # goes up when an older run could not go on
         }
         self.model = Rwkv6(model.card.config).to(device)

@@ -182,6 +182,9 @@ def test_a_strange_checkpoint_has_its_sentence(model: Model, pieces: Split, tmp_
     after(run, 1)
     with pytest.raises(LofidError, match="begun with other pieces, settings"):
         tuner(replace(model, hash="ffffffffffffffff"), pieces, tmp_path)
+    others = replace(pieces, held_out=pieces.held_out[:1] + pieces.training[:1])
+    with pytest.raises(LofidError, match="begun with other pieces"):
+        tuner(model, others, tmp_path)
     torch.save({"model": {}}, checkpoint)
     with pytest.raises(LofidError, match="cannot be read"):
         tuner(model, pieces, tmp_path)
