@@ -266,7 +266,7 @@ def run(
                 late = ends is not None and time.monotonic() > ends
                 if not done and trainer.any_wants(late or stop()):
                     break
-        except (GeneratorExit, KeyboardInterrupt):
+        except GeneratorExit:  # between two steps; amid one there is nothing whole to save
             trainer.save()
             raise
         if trainer.step >= trainer.last_step and trainer.best[0] == 0:

@@ -92,6 +92,25 @@ def test_minutes_and_wishes_cut_a_run_that_goes_on_later(corpus: Corpus, tmp_pat
     assert opened(corpus, tmp_path).step == 4
 
 
+def test_a_step_that_is_interrupted_leaves_no_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
+    list(run.run(opened(corpus, tmp_path / "whole"), None))
+    trainer = opened(corpus, tmp_path / "cut")
+
+    def interrupt(gradient: torch.Tensor) -> None:
+        if trainer.step == 5:
+            raise KeyboardInterrupt
+
+    embedding = trainer.model.get_parameter("emb.weight")
+    embedding.register_hook(interrupt)  # type: ignore[no-untyped-call]
+    with pytest.raises(KeyboardInterrupt):
+        list(run.run(trainer, None))
+    again = opened(corpus, tmp_path / "cut")
+    assert again.step == 4
+    list(run.run(again, None))
+    whole, cut = (tmp_path / name / LOSS_LOG for name in ("whole", "cut"))
+    assert cut.read_text() == whole.read_text()
+
+
 def test_a_budget_cut_short_is_measured(corpus: Corpus, tmp_path: Path) -> None:
     settings = replace(SETTINGS, check_steps=100)
     trainer = opened(corpus, tmp_path, settings)
