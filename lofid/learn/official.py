@@ -79,16 +79,20 @@ def _read(path: Path) -> Tensors:
     except Exception as error:  # torch raises whatever its unpickler meets
         raise LofidError(
             f"The file '{path}' is damaged or no plain checkpoint of torch "
-            f"({str(error).splitlines()[0]}); get it again."
+            f"({(str(error).splitlines() or [repr(error)])[0]}); get it again."
         ) from error
-    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+    if not isinstance(found, dict) or not all(map(_is_plain, found.values())):
         raise LofidError(
             f"The file '{path}' holds no plain tensors by name; use a '.pth' of weights alone."
         )
     return {
-        str(name).removeprefix(_WRAPPER): tensor.float().contiguous().numpy()
+        str(name).removeprefix(_WRAPPER): tensor.detach().float().contiguous().numpy()
         for name, tensor in found.items()
     }
+
+
+def _is_plain(one: object) -> bool:
+    return isinstance(one, Tensor) and one.layout == torch.strided and one.is_floating_point()
 
 
 def _config(path: Path, tensors: Tensors) -> RwkvConfig:

@@ -122,7 +122,8 @@ class Style:
                 up = own.get(matrix + _UP)
                 if up is None or matrix not in tensors or up.ndim != 2 or tensor.ndim != 2:
                     raise self._unfit(name)
-                if (len(up), tensor.shape[1]) != tensors[matrix].shape:
+                ranks, (outputs, inputs) = (up.shape[1], len(tensor)), (len(up), tensor.shape[1])
+                if (outputs, inputs) != tensors[matrix].shape or ranks[0] != ranks[1]:
                     raise self._unfit(name)
                 tensors[matrix] = tensors[matrix] + up @ tensor
             elif name != WKV and not name.endswith(_UP):

@@ -89,7 +89,8 @@ class ModelCard:
         """
         entries = json.loads(metadata[METADATA])
         config = RwkvConfig(**entries["config"])
-        if min(asdict(config).values()) < 1 or config.width % HEAD_SIZE:
+        sizes = asdict(config).values()
+        if any(type(size) is not int or size < 1 for size in sizes) or config.width % HEAD_SIZE:
             raise ValueError("impossible shape")
         return cls(
             config=config,
@@ -167,6 +168,11 @@ def check_tensors(
     config: RwkvConfig, tensors: Mapping[str, NDArray[Any]], where: str | Path
 ) -> None:
     """Raise a :class:`LofidError` naming ``where`` and the first tensor that does not fit."""
+    if config.layers > len(tensors):  # a strange file may say any number
+        raise LofidError(
+            f"The weights of '{where}' have {len(tensors)} tensors, too few for {config.layers} "
+            "layers; get the file again or train the model anew."
+        )
     shapes = tensor_shapes(config)
     for name, shape in shapes.items():
         if name not in tensors:

@@ -62,7 +62,8 @@ def test_a_checkpoint_of_any_size_comes_in(tmp_path: Path, config: RwkvConfig, p
     model = a_model(config)
     # As the official trainer saves: bfloat16, perhaps with DeepSpeed's prefix.
     weights = {prefix + n: torch.from_numpy(t).bfloat16() for n, t in model.tensors.items()}
-    torch.save(weights, tmp_path / "rwkv-final.pth")
+    learned = {n: torch.nn.Parameter(t) if prefix else t for n, t in weights.items()}
+    torch.save(learned, tmp_path / "rwkv-final.pth")
     found = import_official(tmp_path / "rwkv-final.pth")
     assert found.card.config == config
     assert (found.card.vocabulary, found.card.step, found.card.seed) == (UNKNOWN, None, None)
@@ -103,9 +104,10 @@ def test_each_fault_has_its_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(LofidError, match="damaged or no plain checkpoint"):
         import_official(path)
     assert not (tmp_path / "sprung").exists()
-    torch.save([torch.zeros(3)], path)
-    with pytest.raises(LofidError, match="no plain tensors"):
-        import_official(path)
+    for odd in ([torch.zeros(3)], {"x": torch.zeros(3).to_sparse()}, {"x": torch.zeros(3).long()}):
+        torch.save(odd, path)
+        with pytest.raises(LofidError, match="no plain tensors"):
+            import_official(path)
     seventh = {"emb.weight": torch.zeros(9, 64), "blocks.0.att.x_r": torch.zeros(1, 1, 64)}
     torch.save(seventh, path)
     with pytest.raises(LofidError, match=r"not of RWKV-6 .*lacks blocks\.0\.att\.time_maa_w1"):
@@ -113,6 +115,9 @@ def test_each_fault_has_its_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     weights = {name: torch.from_numpy(tensor) for name, tensor in MODEL.tensors.items()}
     torch.save(weights | {"emb.weight": torch.zeros(9, 100)}, path)
     with pytest.raises(LofidError, match="width of 100"):
+        import_official(path)
+    torch.save(weights | {"blocks.99999999999.odd": torch.zeros(3)}, path)
+    with pytest.raises(LofidError, match="too few for 100000000000 layers"):
         import_official(path)
     torch.save({n: t for n, t in weights.items() if n != "ln_out.bias"}, path)
     with pytest.raises(LofidError, match="lack the tensor"):

@@ -104,6 +104,7 @@ def test_other_weights_are_refused() -> None:
         {"blocks.0.ln1.bias": random(64)},
         {f"{MATRIX}.lora_down": random(3, 128)},
         lora(MATRIX, random(3, 64), random(128, 3)),
+        lora(MATRIX, random(3, 128), random(128, 4)),
     ],
 )
 def test_what_does_not_fit_is_named(tensors: Tensors) -> None:

@@ -144,6 +144,7 @@ def test_each_fault_has_its_sentence(tmp_path: Path, content: bytes) -> None:
     for broken in (
         {**card, "config": card["config"] | {"width": 65}},
         {**card, "config": card["config"] | {"layers": "many"}},
+        {**card, "config": card["config"] | {"layers": 1.5}},
         {**card, "metrics": 3},
         {name: card[name] for name in card if name != "seed"},
         [card],
@@ -152,6 +153,10 @@ def test_each_fault_has_its_sentence(tmp_path: Path, content: bytes) -> None:
         path.write_bytes(save({"x": np.zeros(3, np.float32)}, metadata=metadata))
         with pytest.raises(LofidError, match="no card"):
             load_model(path)
+    endless = {"lofid": json.dumps({**card, "config": card["config"] | {"layers": 10**12}})}
+    path.write_bytes(save({"x": np.zeros(3, np.float32)}, metadata=endless))
+    with pytest.raises(LofidError, match="too few for 1000000000000 layers"):
+        load_model(path)
 
 
 def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
