@@ -102,7 +102,10 @@ def _fetch(source: str | Path, folder: Path) -> None:
         _download(str(source), folder)
         return
     for player in present(Path(source)):
-        shutil.copytree(Path(source) / player, folder / player)
+        (folder / player).mkdir(parents=True)
+        for path in sorted((Path(source) / player).iterdir()):
+            if path.suffix in (".safetensors", ".json") and path.is_file():
+                shutil.copy(path, folder / player)
     if (Path(source) / CARD).exists():
         shutil.copy(Path(source) / CARD, folder / CARD)
 

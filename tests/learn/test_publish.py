@@ -89,7 +89,9 @@ def test_the_card_says_what_is_unknown(tmp_path: Path) -> None:
 
 def test_models_are_installed_whole_or_not_at_all(packed: Path, tmp_path: Path) -> None:
     target = tmp_path / "data" / "models" / "mine"
+    (packed / "keys" / "notes.txt").write_text("not a model's")
     assert install("mine", packed, target).keys() == {"keys", "drums"}
+    assert not (target / "keys" / "notes.txt").exists()
     first = load_model(target / "keys").hash
     weights = packed / "keys" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
