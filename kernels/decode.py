@@ -714,11 +714,6 @@ class Tiling:
         enough = 1 << (slots - 1).bit_length()
         return cls(False, enough) if slots <= FEW else cls(True, min(_MOST, max(16, enough)))
 
-    @property
-    def warps(self) -> int:
-        """Warps a program."""
-        return 8 if self.slots == _MOST else 4
-
     def blocks(self, rows: int, inputs: int, width: int) -> dict[str, Any]:
         """Constants of a kernel whose programs take ``rows`` outputs each where slots are few.
 
@@ -737,6 +732,9 @@ class Tiling:
 
 
 _MOST = 64  # slots of one program
+# Of one program. With eight, Hopper's tensor cores want other layouts for the two products of a
+# tile, and the sums are carried from one to the other and back at every step.
+_WARPS = 4
 
 _FEW_ROWS = {"mix_down": 8, "branches": 32, "output": 8, "ffn_in": 16, "ffn_out": 8, "head": 8}
 
@@ -802,7 +800,7 @@ def _launches(
         constants |= {"SLOTS": slots, "WIDTH": width}
         across = triton.cdiv(slots, tiling.slots)
         grid = (triton.cdiv(rows, constants["BLOCK_N"]), shape.models, across)
-        return Launch(stage, layer, kernel, grid, tensors, constants, tiling.warps)
+        return Launch(stage, layer, kernel, grid, tensors, constants, _WARPS)
 
     for i in range(shape.layers):
         vectors, att_shift, ffn_shift = weights.vectors[i], s.att_shift[i], s.ffn_shift[i]
@@ -840,7 +838,7 @@ def _launches(
                 *(decay.steps, decay.scales),
             ),
             {"SLOTS": slots, "WIDTH": width, "DECAY": shape.decay},
-            warps=4,
+            _WARPS,
         )
         yield launch(
             "output",
