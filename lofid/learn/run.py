@@ -1,11 +1,12 @@
 """A training run from archives to a model file, as the command line starts it."""
 
 import ctypes
+import fcntl
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Generator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -235,12 +236,16 @@ def run(
     Yields a line of progress every step; all of them are in the loss log. Every ``sample_steps``
     steps (0: never) the model as it is plays a few bars into the run's folder. Of several
     processes each must run this, and each may want to stop. Whoever closes the generator between
-    two steps pauses the run, too, where there is one process.
+    two steps pauses the run, too, where there is one process. Raises :class:`LofidError` where
+    somebody else trains in the run's folder.
     """
     settings = trainer.settings
     ends = None if minutes is None else time.monotonic() + 60 * minutes
     first = trainer.fabric.is_global_zero
-    with Journal(trainer.out, trainer.step) if first else nullcontext() as journal:
+    with (
+        _alone(trainer.out) if first else nullcontext(),
+        Journal(trainer.out, trainer.step) if first else nullcontext() as journal,
+    ):
         try:
             for loss in trainer.steps():
                 step = trainer.step
@@ -273,6 +278,19 @@ def run(
             # A budget that was cut to less than is done, before anything was measured.
             trainer.judge(trainer.held_out()[1])
         trainer.save()
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """While nobody else trains in ``out``: two would write each other's checkpoints."""
+    with (out / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LofidError(
+                f"Another lofid trains in {out}; wait for that one, or name another --out."
+            ) from error
+        yield
 
 
 def _sample(trainer: Trainer) -> None:
