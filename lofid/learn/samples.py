@@ -50,19 +50,20 @@ def write_sample(
 
     A sample never ends a run: where it cannot be made, that is logged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    own = CpuEngine(config, tensors)
-    settings = load_preset(DEFAULT).settings
-    if player is PlayerName.KEYS:
-        pair: tuple[Engine, Engine] = own, shipped_engine("pocket-drums", drums.VOCABULARY.hash)
-    else:
-        pair = shipped_engine("pocket-keys", keys.VOCABULARY.hash), own
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        own = CpuEngine(config, tensors)
+        settings = load_preset(DEFAULT).settings
+        if player is PlayerName.KEYS:
+            other = shipped_engine("pocket-drums", drums.VOCABULARY.hash)
+            pair: tuple[Engine, Engine] = own, other
+        else:
+            pair = shipped_engine("pocket-keys", keys.VOCABULARY.hash), own
         with Station(keys_player(pair[0]), drums_player(pair[1])) as station:
             bars = list(islice(station.bars(settings, SEED), BARS))
         write_midi(folder / f"{name}.mid", bars, programs(settings.sound))
         blocks = [sound.mix for _, sound in rendered_bars(Studio(settings, SEED), iter(bars))]
         with replacing(folder / f"{name}.ogg") as temporary:
             soundfile.write(temporary, np.concatenate(blocks), SAMPLE_RATE)
-    except LofidError as error:
+    except (LofidError, OSError, soundfile.SoundFileError) as error:
         _LOG.warning("The sample %s is not complete: %s", name, error)

@@ -79,6 +79,12 @@ def test_samples_are_played_on_the_way(corpus: Corpus, tmp_path: Path) -> None:
     assert soundfile.info(folder / "step-00000002.ogg").duration > 5
 
 
+def test_a_sample_that_cannot_be_made_ends_no_run(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / run.SAMPLES).write_text("in the way")
+    settings = replace(SETTINGS, tokens=2 * SETTINGS.tokens_per_step)
+    assert len(list(run.run(opened(corpus, tmp_path, settings), None, sample_steps=1))) == 2
+
+
 def test_minutes_and_wishes_cut_a_run_that_goes_on_later(corpus: Corpus, tmp_path: Path) -> None:
     assert len(list(run.run(opened(corpus, tmp_path), 0.0))) == 1
     second = opened(corpus, tmp_path)
@@ -90,6 +96,15 @@ def test_minutes_and_wishes_cut_a_run_that_goes_on_later(corpus: Corpus, tmp_pat
     next(closed)
     closed.close()
     assert opened(corpus, tmp_path).step == 4
+
+
+def test_two_do_not_train_in_one_folder(corpus: Corpus, tmp_path: Path) -> None:
+    first, second = (run.run(opened(corpus, tmp_path), None) for _ in range(2))
+    next(first)
+    with pytest.raises(LofidError, match="Another lofid trains in"):
+        next(second)
+    first.close()
+    assert opened(corpus, tmp_path).step == 1
 
 
 def test_a_step_that_is_interrupted_leaves_no_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
