@@ -37,6 +37,9 @@ INDEX: Final = "model.safetensors.index.json"
 SHARD_BYTES: Final = 16_000_000
 """Most bytes of one shard."""
 
+_NO_SENSE: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+"""What JSON that a stranger wrote may raise when it is read."""
+
 _HEADER_BYTES: Final = 200_000  # of a shard: names and places of its tensors, and the card
 
 # Stored types that we read, and the numpy type of their bits. bfloat16 is no numpy type.
@@ -294,7 +297,7 @@ def load_model(
         tensors, metadata, digest = read(path)
     try:
         card = ModelCard.from_metadata(metadata)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _NO_SENSE as error:
         raise LofidError(
             f"The file '{path}' carries no card of a lofid model ({error!r}); use weights that "
             "'lofid train' wrote, or import them with 'lofid models import'."
@@ -319,7 +322,7 @@ def _identity(path: Path) -> tuple[dict[str, str], str]:
             metadata = json.loads(content)["metadata"]
             return metadata, _digest_of_shards(metadata["sha256"])
         return _metadata(content), _sha256(content)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except _NO_SENSE:
         return {}, ""  # whoever reads all of it will say what is wrong
 
 
@@ -342,7 +345,7 @@ def _read_shards(path: Path) -> tuple[Tensors, dict[str, str], str]:
         place: dict[str, str] = dict(index["weight_map"])
         if set(place.values()) != set(digests) or any(Path(n).name != n for n in digests):
             raise ValueError("its shards are not those that it lists")
-    except (KeyError, TypeError, ValueError) as error:
+    except _NO_SENSE as error:
         raise LofidError(
             f"The index '{path}' is damaged or none of a lofid model ({error!r}); get it again."
         ) from error

@@ -148,8 +148,9 @@ def test_each_fault_has_its_sentence(tmp_path: Path, content: bytes) -> None:
         {**card, "metrics": 3},
         {name: card[name] for name in card if name != "seed"},
         [card],
+        "endless",
     ):
-        metadata = {"lofid": json.dumps(broken)}
+        metadata = {"lofid": "[" * 100_000 if broken == "endless" else json.dumps(broken)}
         path.write_bytes(save({"x": np.zeros(3, np.float32)}, metadata=metadata))
         with pytest.raises(LofidError, match="no card"):
             load_model(path)
@@ -241,6 +242,7 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         "{}",
         '{"metadata": {"sha256": {}}, "weight_map": {"x": "y"}}',
         '{"metadata": {"sha256": {"../x": "0"}}, "weight_map": {"x": "../x"}}',
+        "[" * 100_000,
     ],
 )
 def test_a_bad_index_is_one_clear_sentence(tmp_path: Path, index: str) -> None:
