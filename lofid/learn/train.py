@@ -5,9 +5,10 @@ The stream of a pass is cut into ``batch`` lanes that run side by side; every st
 learns with a memory of any age. Now and then a lane starts from the empty state, as music does.
 
 Lightning Fabric spreads the lanes over processes (devices, machines), each of which may read its
-lanes in several parts, one after the other (``accumulate``). Neither changes what is learnt: the
-loss is the mean over the events of all lanes. All randomness is looked up by seed and step, so a
-checkpoint needs no generator's state, and a run that goes on is the run that was not interrupted.
+lanes in several parts, one after the other (``accumulate``). Neither changes what is learnt, but
+for what dropout drops: the loss is the mean over the events of all lanes. All randomness is looked
+up by seed and step, so a checkpoint needs no generator's state, and a run that goes on is the run
+that was not interrupted.
 """
 
 import hashlib
