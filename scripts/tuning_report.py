@@ -95,6 +95,7 @@ def _report(method: Method, pieces: dict[str, Split], arguments: argparse.Namesp
     heads = " | ".join(f"bars {first + 1} to {last}" for first, last in _SPANS)
     print(f"\n| player | | {heads} |\n|---|---|{'---|' * len(_SPANS)}")
     for player, tuner in tuning.tuners.items():
+        tuner.take_back()
         bars[player].append(("after", _spans(tuner)))
         if method is Method.STATE:
             bars[player].append(("at the beginning alone", _spans(tuner, reminding=False)))

@@ -344,11 +344,15 @@ class Tuner:
         """Go on from the best that was, at a lower rate."""
         self._stale = 0
         self._drops += 1
-        with torch.no_grad():
-            for parameter, kept in zip(self._parameters(), self._kept, strict=True):
-                parameter.copy_(kept)
+        self.take_back()
         for group in self._optimiser.param_groups:
             group["lr"] /= _DROP
+
+    @torch.no_grad()
+    def take_back(self) -> None:
+        """Be as it was when the held-out loss was best."""
+        for parameter, kept in zip(self._parameters(), self._kept, strict=True):
+            parameter.copy_(kept)
 
     def _parameters(self) -> list[nn.Parameter]:
         """All that is learned."""

@@ -145,6 +145,8 @@ def test_a_run_that_goes_on_is_the_uninterrupted_one(
     whole = after(tuner(model, pieces, tmp_path / "a", method), 2)
     begun = after(tuner(model, pieces, tmp_path / "b", method), 1)
     next(begun.steps())  # killed amid the next round
+    begun.take_back()
+    assert begun.held_out() == begun.best
     resumed = after(tuner(model, pieces, tmp_path / "b", method), 1)
     assert (resumed.best, resumed.before) == (whole.best, whole.before)
     assert resumed.tensors.keys() == whole.tensors.keys()
