@@ -105,16 +105,19 @@ def run_steps(names: Sequence[str], interpret: bool) -> Report:
                 timeout=limit,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as late:
             failures[name] = f"it took more than {limit:.3g} s"
+            said = (late.stderr or b"").decode(errors="replace")  # bytes, whatever was asked for
         else:
-            if done.returncode:
-                failures[name] = (done.stderr.strip().splitlines() or ["it died silently"])[-1]
-                console.print(done.stderr, markup=False, highlight=False)
+            said = done.stderr
+            if done.returncode or not done.stdout:
+                failures[name] = (said.strip().splitlines() or ["it died silently"])[-1]
             else:
                 answer = json.loads(done.stdout.splitlines()[-1])
                 machine = answer["machine"]
                 figures += [_figure(fields, interpret) for fields in answer["figures"]]
+        if name in failures:
+            console.print(said, markup=False, highlight=False)
         console.print(f"{name}: {failures.get(name, 'done')}, {time.monotonic() - began:.0f} s")
     return Report(machine, tuple(figures), failures)
 
