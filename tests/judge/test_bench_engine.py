@@ -114,7 +114,7 @@ def test_a_long_run_finds_what_goes_wrong() -> None:
     assert [figure.verdict for figure in well[:2]] == ["met", "met"]
     assert measured(well, "state, largest norm late") == 1
     grown = bench_engine.long_run(Odd(growth=1), 40, quiet, compared=5)
-    assert grown[1].verdict == "missed" or measured(grown, "state, largest norm late") > 1.9
+    assert grown[1].verdict == "missed"
     wrong = bench_engine.long_run(Odd(wrong_at=77), 20, quiet, compared=5)
     assert measured(wrong, "logits that are no numbers") == 1
     assert wrong[0].verdict == "missed"
