@@ -271,7 +271,13 @@ class _UnreadModel(Model):
 
     @property
     def tensors(self) -> Tensors:
-        return load_model(self._path).tensors
+        found = load_model(self._path)
+        if found.hash != self.hash:
+            raise LofidError(
+                f"The weights '{self._path}' were replaced by others ({found.hash} instead of "
+                f"{self.hash}) while they were in use; start lofid again to play with those."
+            )
+        return found.tensors
 
 
 def load_model(
@@ -299,8 +305,8 @@ def load_model(
         card = ModelCard.from_metadata(metadata)
     except _NO_SENSE as error:
         raise LofidError(
-            f"The file '{path}' carries no card of a lofid model ({error!r}); use weights that "
-            "'lofid train' wrote, or import them with 'lofid models import'."
+            f"The file '{path}' carries no card of a lofid model; use the model file that "
+            "'lofid train' names at its end, or import them with 'lofid models import'."
         ) from error
     if vocabulary_hash is not None and card.vocabulary_hash != vocabulary_hash:
         raise LofidError(

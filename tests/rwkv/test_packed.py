@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lofid.errors import LofidError
 from lofid.rwkv import packed
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import STORAGES, CpuEngine, Storage
@@ -59,6 +60,10 @@ def test_tensors_of_a_known_model_are_read_when_asked_for(path: Path) -> None:
     expected = logits(CpuEngine.of(model))
     unread = load_model(path, "0" * 16, known=is_known)
     assert (unread.card, unread.hash) == (model.card, model.hash)
+    tensors = {name: -tensor for name, tensor in model.tensors.items()}
+    save_model(path, Model(model.card, tensors))
+    with pytest.raises(LofidError, match="were replaced by others"):
+        _ = unread.tensors
     path.write_bytes(b"nobody reads it")
     assert logits(CpuEngine.of(unread)) == expected
     with pytest.raises(Exception, match="damaged"):
