@@ -1,8 +1,9 @@
 """RWKV and its forerunners beside each other: loss, speed and memory by length, repetition.
 
 Every network reads token by token on one thread, in float32 torch (RWKV with its compiled scan, as
-the others have torch's own kernels), so that the table compares networks; how fast RWKV is on ours stands beside it. All are asked for the same bars
-(the headers of the held-out stream), and write them under the grammar.
+the others have torch's own kernels), so that the table compares networks; how fast RWKV is on our
+engine stands beside it. All are asked for the same bars (the headers of the held-out stream), and
+write them under the grammar.
 """
 
 import time
