@@ -16,7 +16,7 @@ import io
 import math
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -252,7 +252,7 @@ class Tuner:
             "seed": seed,
             "model": model.hash,
             "pieces": _digest(repr(names)),
-            "code": 1,  # goes up when an older run could not go on
+            "code": 2,  # goes up when an older run could not go on
         }
         self.model = Rwkv6(model.card.config).to(device)
         self.model.load_state_dict(
@@ -504,20 +504,31 @@ def _digest(text: str) -> str:
 
 def keys_pieces(pieces: Sequence[KeysPiece]) -> list[Piece]:
     """Pieces of keys to learn from."""
-    return [
+    return _distinct(
         Piece(one.group, partial(_drawn, keys_stream, one), keys_stream(one, _plain(), True))
         for one in pieces
         if one.bars
-    ]
+    )
 
 
 def drums_pieces(pieces: Sequence[DrumsPiece]) -> list[Piece]:
     """Takes of drums to learn from."""
-    return [
+    return _distinct(
         Piece(one.group, partial(_drawn, drums_stream, one), drums_stream(one, _plain(), True))
         for one in pieces
         if one.bars
-    ]
+    )
+
+
+def _distinct(pieces: Iterable[Piece]) -> list[Piece]:
+    """One of those that play the same notes, the first by name.
+
+    Files that differ may share a drum loop, which must not be learned and held out at once.
+    """
+    found: dict[bytes, Piece] = {}
+    for piece in sorted(pieces, key=lambda piece: piece.name):
+        found.setdefault(piece.whole.tokens[piece.whole.is_event].tobytes(), piece)
+    return list(found.values())
 
 
 def _drawn(make: Callable[[_Own, Random, bool], Stream], piece: _Own, rng: Random) -> Stream:

@@ -97,6 +97,14 @@ def test_a_fifth_is_held_out_by_name_alone() -> None:
         split(some[:1])
 
 
+def test_a_loop_that_files_share_counts_once() -> None:
+    some = [take(number) for number in range(4)]
+    again = [replace(one, group=f"other {one.group}", tempo=one.tempo + 9) for one in some]
+    first, second = (drums_pieces(takes) for takes in (some + again, again[::-1] + some))
+    assert len(first) == 4
+    assert [piece.name for piece in first] == [piece.name for piece in second]
+
+
 def test_a_state_learns_the_folder_and_leaves_the_weights_alone(
     model: Model, pieces: Split, tmp_path: Path
 ) -> None:
