@@ -98,8 +98,9 @@ def pack(
 
     [dim]Examples:[/dim]
 
-    lofid models pack mine --keys runs/keys/model.safetensors
+    lofid models pack mine --keys runs/keys/pocket-keys.safetensors
     """
+    from lofid.compose.voices import VOCABULARIES
     from lofid.learn.publish import save_pretrained
     from lofid.rwkv.weights import load_model
 
@@ -107,8 +108,18 @@ def pack(
     if not given:
         raise LofidError("There is nothing to pack; name weights with --keys, --drums or both.")
     models = {player: load_model(path) for player, path in given.items()}
+    for player, model in models.items():
+        # Weights in a vocabulary that no station plays (the thesis', an unknown one) may be either.
+        for other, vocabulary in VOCABULARIES.items():
+            if other != player and model.card.vocabulary_hash == vocabulary:
+                raise LofidError(
+                    f"The weights '{given[player]}' play {other}; name them with --{other}."
+                )
     save_pretrained(folder, folder.name, models)
-    _tell(f"{folder}: {', '.join(models)}; read README.md there, then: lofid models push {folder}")
+    _tell(
+        f"{folder}: {', '.join(models)}; read README.md there, then: "
+        f"lofid models push {folder} OWNER/{folder.name}"
+    )
 
 
 @app.command()
@@ -166,7 +177,7 @@ def export_model(
 
     [dim]Examples:[/dim]
 
-    lofid models export runs/keys/model.safetensors keys.pth
+    lofid models export runs/keys/pocket-keys.safetensors keys.pth
     """
     _need_torch()
     from lofid.learn.official import export_official

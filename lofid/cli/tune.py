@@ -67,8 +67,16 @@ def tune(
             "install it with: pip install 'lofid[train]'."
         ) from error
     from lofid.learn.run import choose_device
+    from lofid.learn.shards import recipe
 
     path = style_path(name)
+    place = path.with_name(f".{name}.tuning")
+    if path.exists() and not place.exists():
+        raise LofidError(
+            f"The style '{name}' is tuned to its end; choose another name, or remove {path} to "
+            "tune it anew."
+        )
+    hardware = choose_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
     with ERR.status("Reading the pieces …"):
         own, left_out = own_pieces(folder)
@@ -82,10 +90,10 @@ def tune(
             f"'lofid data add {folder}' for what was left out and why."
         )
     models = {player: _model(player, model) for player in pieces}
-    place = path.with_name(f".{name}.tuning")
-    tuning = Tuning(
-        name, models, pieces, method, seed, place, folder.name, choose_device(device), model or ""
-    )
+    if data is not None:
+        for player in models:
+            recipe(player, data, seed)  # an archive that is missing is told before the tuning
+    tuning = Tuning(name, models, pieces, method, seed, place, folder.name, hardware, model or "")
     stopped = _followed(tuning, tuning.steps(60 * minutes), path)
     style = tuning.style(_general(tuning, data, seed) if data else {})
     save_style(path, style)
@@ -126,7 +134,12 @@ def styles(json: JsonOption = False) -> None:
 
     lofid styles --json
     """
-    found = [load_style(name) for name in style_names()]
+    found = []
+    for name in style_names():
+        try:
+            found.append(load_style(name))
+        except LofidError as error:  # one damaged file does not hide the others
+            ERR.print(f"lofid: {error}", highlight=False, markup=False, soft_wrap=True)
     if json:
         print_json([{"name": style.name, **_plain(style)} for style in found])
         return

@@ -94,6 +94,6 @@ def fingerprint(data: Path, name: str) -> str:
 
 def _missing(data: Path, name: str) -> LofidError:
     return LofidError(
-        f"The data set '{name}' is not in {data}; get it with: lofid data get {name} "
-        f"(or put {name}.tar.xz there)."
+        f"The data set '{name}' is not in {data}; get it with: "
+        f"lofid data get {name} --data {data} (or put {name}.tar.xz there)."
     )

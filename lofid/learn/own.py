@@ -96,7 +96,8 @@ def own_pieces(
     if (place / MANIFEST).is_file():
         return load_own(place)
     if not folder.is_dir():
-        raise LofidError(f"The folder '{folder}' does not exist; name one with MIDI files.")
+        fault = "is a file" if folder.is_file() else "does not exist"
+        raise LofidError(f"The folder '{folder}' {fault}; name a folder with MIDI files.")
     try:
         files = sorted(
             path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()

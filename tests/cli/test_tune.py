@@ -60,12 +60,23 @@ def test_a_folder_becomes_a_style_that_plays(folder: Path, tmp_path: Path) -> No
         assert metrics[f"{player}_after"] < metrics[f"{player}_before"]
     assert style_names() == ["mine"]
     assert Path(report["style"]).stat().st_size < 2e6
-    assert "mine" in lofid("styles").stdout
+    Path(report["style"]).with_name("broken.safetensors").write_bytes(b"no style")
+    listed = lofid("styles")
+    assert "mine" in listed.stdout and "broken.safetensors" in listed.stderr
     for style in ([], ["--style", "mine"]):
         out = tmp_path / f"{len(style)}.mid"
         played = lofid("render", out, "--seed", "5", "--bars", "2", *style)
         assert played.exit_code == 0, played.output
     assert (tmp_path / "0.mid").read_bytes() != (tmp_path / "2.mid").read_bytes()
+
+
+def test_a_style_tuned_to_its_end_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+    finished = tmp_path / "home" / "lofid" / "styles" / "mine.safetensors"
+    finished.parent.mkdir(parents=True)
+    finished.write_bytes(b"a style")
+    done = lofid("tune", folder, "--as", "mine", "--minutes", "0.01")
+    assert "tuned to its end" in str(done.exception)
+    assert finished.read_bytes() == b"a style"
 
 
 def test_ctrl_c_keeps_what_is_there(folder: Path, tmp_path: Path) -> None:
@@ -84,6 +95,7 @@ def test_ctrl_c_keeps_what_is_there(folder: Path, tmp_path: Path) -> None:
 
 def test_each_fault_has_its_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    drums = Path(shipped.__file__).parents[1] / "models" / "pocket-drums.safetensors"
     for arguments, sentence in (
         (["tune", tmp_path / "empty", "--as", "x"], "MIDI"),
         (["tune", tmp_path / "none", "--as", "x"], "none"),
@@ -93,6 +105,9 @@ def test_each_fault_has_its_sentence(folder: Path, tmp_path: Path) -> None:
         (["models", "get", "studio"], "name a folder with --from"),
         (["models", "get", "studio", "--from", tmp_path / "none"], "no folder"),
         (["models", "pack", tmp_path / "x"], "nothing to pack"),
+        (["models", "pack", tmp_path / "x", "--keys", drums], "name them with --drums"),
+        (["tune", folder, "--as", "x", "--data", tmp_path], "is not in"),
+        (["tune", folder / "broken.mid", "--as", "x"], "is a file"),
         (["models", "push", tmp_path, "me/x"], "holds no models"),
         (["models", "import", tmp_path / "x.pth", "--player", "bass", "--as", "x"], "no player"),
         (["models", "export", tmp_path / "none", tmp_path / "x.pth"], "could not be read"),
