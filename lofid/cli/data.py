@@ -164,8 +164,9 @@ def list_(data: DataOption = None, json: JsonOption = False) -> None:
         licence = escape(found.item.source.licence)
         table.add_row(f"[bold]{found.item.short}[/bold]", here, licence, title)
     for manifest in own:
-        bars = f"{_songs(manifest.songs)}, {manifest.keys_bars} + {manifest.drums_bars} bars"
-        table.add_row(f"[bold]{escape(manifest.name)}[/bold]", bars, "your own", "keys + drums")
+        bars = f"{manifest.keys_bars} bars of keys, {manifest.drums_bars} of drums"
+        here = _songs(manifest.songs)
+        table.add_row(f"[bold]{escape(manifest.name)}[/bold]", here, "your own", bars)
     OUT.print(table)
 
 

@@ -42,7 +42,11 @@ def list_models(json: JsonOption = False) -> None:
     ]
     for name in installed_names():
         folder = models_folder() / name
-        found += [(name, player, load_model(folder / player)) for player in present(folder)]
+        for player in present(folder):
+            try:
+                found.append((name, player, load_model(folder / player)))
+            except LofidError as error:  # one damaged file does not hide the others
+                ERR.print(f"lofid: {error}", highlight=False, markup=False, soft_wrap=True)
     if json:
         print_json([{"name": name, "player": who, **_plain(one)} for name, who, one in found])
         return

@@ -73,8 +73,8 @@ def tune(
     place = path.with_name(f".{name}.tuning")
     if path.exists() and not place.exists():
         raise LofidError(
-            f"The style '{name}' is tuned to its end; choose another name, or remove {path} to "
-            "tune it anew."
+            f"The style '{name}' is there already, and its tuning has ended; choose another name, "
+            f"or remove {path} to tune it anew."
         )
     hardware = choose_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))

@@ -75,7 +75,7 @@ def test_a_style_tuned_to_its_end_is_not_written_over(folder: Path, tmp_path: Pa
     finished.parent.mkdir(parents=True)
     finished.write_bytes(b"a style")
     done = lofid("tune", folder, "--as", "mine", "--minutes", "0.01")
-    assert "tuned to its end" in str(done.exception)
+    assert "its tuning has ended" in str(done.exception)
     assert finished.read_bytes() == b"a style"
 
 
@@ -129,7 +129,12 @@ def test_models_go_out_and_come_back(tmp_path: Path) -> None:
         "models", "import", exported, "--player", "drums", "--as", "again", "--vocabulary", "drums"
     )
     assert again.exit_code == 0, again.output
-    listed = json.loads(lofid("models", "list", "--json").stdout)
+    broken = tmp_path / "home" / "lofid" / "models" / "broken" / "keys" / "model.safetensors"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no model")
+    answer = lofid("models", "list", "--json")
+    assert str(broken) in answer.stderr
+    listed = json.loads(answer.stdout)
     assert [(one["name"], one["player"]) for one in listed] == [
         ("pocket", "keys"),
         ("pocket", "drums"),
