@@ -195,7 +195,7 @@ def serving(folder: Path, seconds: float = 60.0) -> list[Figure]:
     group = f"Serving, output {output}"
     note = f"over {seconds:.0f} s after {_WARM_UP:.0f} s, all processes together"
     return [
-        Figure(group, "CPU", share, "% of a core", Target(high=15), note=note),
+        Figure(group, "CPU", share, "% of a core", Target(high=10), note=note),
         Figure(
             group,
             "memory",
