@@ -1,13 +1,16 @@
 """Rules for the whole suite."""
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lofid.rwkv.config import RwkvConfig
+from lofid.rwkv.engine import Engine
+from lofid.rwkv.state import State
 from lofid.rwkv.weights import Tensors, tensor_shapes
 
 # Kernels run in Triton's interpreter: no test needs a GPU. Must be set before one is imported.
@@ -90,3 +93,39 @@ def random_tensors() -> Callable[[RwkvConfig, int], Tensors]:
         return tensors
 
     return made
+
+
+class FadingEngine:
+    """A whole language model in two matrices: its state is the fading sum of what it heard.
+
+    ``contrast``: how much its logits peak; at 0 all are the same.
+    """
+
+    name = "fading"
+
+    def __init__(self, vocabulary: int, seed: int, contrast: float) -> None:
+        self._config = RwkvConfig(layers=1, width=64, vocabulary=vocabulary)
+        rng = np.random.Generator(np.random.Philox(seed))
+        self._embedding = rng.normal(0, 1, (vocabulary, 64)).astype(np.float32)
+        self._head = (contrast * rng.normal(0, 0.25, (64, vocabulary))).astype(np.float32)
+
+    @property
+    def config(self) -> RwkvConfig:
+        return self._config
+
+    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+        for token in tokens:
+            state.att_shift[0] *= 0.9
+            state.att_shift[0] += self._embedding[token]
+        logits: NDArray[np.float32] = state.att_shift[0] @ self._head
+        return logits
+
+    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+        pairs = zip(tokens, states, strict=True)
+        return np.stack([self.forward((token,), state) for token, state in pairs])
+
+
+@pytest.fixture(scope="session")
+def fading_engine() -> Callable[[int, int, float], Engine]:
+    """Makes such a model from the size of its vocabulary, a seed and a contrast."""
+    return FadingEngine

@@ -1,54 +1,24 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from lofid.compose.player import Player, drums_player, keys_player
 from lofid.compose.station import Station
 from lofid.music.chords import Key, Mode
 from lofid.music.parameters import PARAMETERS, Kind, Parameter, Settings
-from lofid.rwkv.config import RwkvConfig
-from lofid.rwkv.state import State
+from lofid.rwkv.engine import Engine
 from lofid.tokens import drums, keys
 
 
-class FadingEngine:
-    """A whole language model in two matrices: its state is the fading sum of what it heard."""
-
-    name = "fading"
-
-    def __init__(self, vocabulary: int, seed: int) -> None:
-        self._config = RwkvConfig(layers=1, width=64, vocabulary=vocabulary)
-        rng = np.random.Generator(np.random.Philox(seed))
-        self._embedding = rng.normal(0, 1, (vocabulary, 64)).astype(np.float32)
-        self._head = rng.normal(0, 0.25, (64, vocabulary)).astype(np.float32)
-
-    @property
-    def config(self) -> RwkvConfig:
-        return self._config
-
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
-        for token in tokens:
-            state.att_shift[0] *= 0.9
-            state.att_shift[0] += self._embedding[token]
-        logits: NDArray[np.float32] = state.att_shift[0] @ self._head
-        return logits
-
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
-        pairs = zip(tokens, states, strict=True)
-        return np.stack([self.forward((token,), state) for token, state in pairs])
+@pytest.fixture(scope="session")
+def untrained_keys(fading_engine: Callable[[int, int, float], Engine]) -> Player:
+    return keys_player(fading_engine(len(keys.VOCABULARY), 1, 1.0))
 
 
 @pytest.fixture(scope="session")
-def untrained_keys() -> Player:
-    return keys_player(FadingEngine(len(keys.VOCABULARY), 1))
-
-
-@pytest.fixture(scope="session")
-def untrained_drums() -> Player:
-    return drums_player(FadingEngine(len(drums.VOCABULARY), 2))
+def untrained_drums(fading_engine: Callable[[int, int, float], Engine]) -> Player:
+    return drums_player(fading_engine(len(drums.VOCABULARY), 2, 1.0))
 
 
 @pytest.fixture(scope="session")

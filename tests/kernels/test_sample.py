@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 
 pytest.importorskip("triton")
@@ -27,41 +26,14 @@ from lofid.kernels.bars import Bar
 from lofid.kernels.sample import FORCED, Sampler, reference_step
 from lofid.music.notes import Part
 from lofid.music.plan import BarPlan
-from lofid.rwkv.config import RwkvConfig
-from lofid.rwkv.state import State
+from lofid.rwkv.engine import Engine
 from lofid.tokens import drums, keys
 
 WIDTH = 704
 """The filled vocabulary: that of the drums, up to a multiple of 64."""
 
+MakeEngine = Callable[[int, int, float], Engine]
 Step = Callable[[Sampler, Tensor, Tensor, Tensor], None]
-
-
-class RandomEngine:
-    """Logits from a fading sum of what was heard; ``contrast`` makes them peak."""
-
-    name = "random"
-
-    def __init__(self, vocabulary: int, seed: int, contrast: float = 1.0) -> None:
-        self._config = RwkvConfig(layers=1, width=64, vocabulary=vocabulary)
-        rng = np.random.Generator(np.random.Philox(seed))
-        self._embedding = rng.normal(0, 1, (vocabulary, 64)).astype(np.float32)
-        self._head = (contrast * rng.normal(0, 0.25, (64, vocabulary))).astype(np.float32)
-
-    @property
-    def config(self) -> RwkvConfig:
-        return self._config
-
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
-        for token in tokens:
-            state.att_shift[0] *= 0.9
-            state.att_shift[0] += self._embedding[token]
-        logits: NDArray[np.float32] = state.att_shift[0] @ self._head
-        return logits
-
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
-        pairs = zip(tokens, states, strict=True)
-        return np.stack([self.forward((token,), state) for token, state in pairs])
 
 
 @dataclass(frozen=True)
@@ -133,15 +105,15 @@ class NoNotes(KeysRules):
             bias[keys.COMPING_TOKENS.start : keys.LEAD_TOKENS.stop] = -np.inf
 
 
-def cases_for(seed: int, contrasts: Sequence[float]) -> list[list[Case]]:
+def cases_for(engine: MakeEngine, seed: int, contrasts: Sequence[float]) -> list[list[Case]]:
     """A bar of each kind: comping, melody over it, heard, cornered; a groove or fill, a backbeat.
 
     ``contrasts``: how much the logits peak; at 0 all are the same.
     """
     flat, steep = (
         (
-            keys_player(RandomEngine(len(keys.VOCABULARY), 1, contrast)),
-            drums_player(RandomEngine(len(drums.VOCABULARY), 2, contrast)),
+            keys_player(engine(len(keys.VOCABULARY), 1, contrast)),
+            drums_player(engine(len(drums.VOCABULARY), 2, contrast)),
         )
         for contrast in contrasts
     )
@@ -164,8 +136,8 @@ def cases_for(seed: int, contrasts: Sequence[float]) -> list[list[Case]]:
     ]
 
 
-def test_the_device_draws_what_the_player_draws() -> None:
-    assert_same(cases_for(2**63 + 13, (0.0, 1.0)), Sampler.step)
+def test_the_device_draws_what_the_player_draws(fading_engine: MakeEngine) -> None:
+    assert_same(cases_for(fading_engine, 2**63 + 13, (0.0, 1.0)), Sampler.step)
 
 
 @settings(deadline=None, max_examples=30)
@@ -174,9 +146,9 @@ def test_the_device_draws_what_the_player_draws() -> None:
     contrasts=st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1.0, 2.0, 8.0])),
 )
 def test_the_reference_draws_what_the_player_draws(
-    seed: int, contrasts: tuple[float, float]
+    fading_engine: MakeEngine, seed: int, contrasts: tuple[float, float]
 ) -> None:
-    assert_same(cases_for(seed, contrasts), reference_step)
+    assert_same(cases_for(fading_engine, seed, contrasts), reference_step)
 
 
 @pytest.mark.parametrize("step", [Sampler.step, reference_step])
