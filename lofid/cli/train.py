@@ -53,6 +53,10 @@ def train(
             autocompletion=_complete_config,
         ),
     ] = "pocket",
+    begins: Annotated[
+        Path | None,
+        typer.Option("--from", help="Begin with the weights of this model file or folder."),
+    ] = None,
     tokens: Annotated[
         float | None,
         typer.Option("--tokens", min=1, help="Budget, such as 20e6; may change on resuming."),
@@ -114,11 +118,14 @@ def train(
     lofid train drums --data archives --out runs/drums --minutes 30
 
     lofid train keys --config thesis --devices 8
+
+    lofid train keys --from runs/pocket-keys/pocket-keys.safetensors --rate 8e-4 --out runs/longer
     """
     try:
         import torch
 
         from lofid.learn import archives, configs, run
+        from lofid.rwkv.weights import load_model
     except ModuleNotFoundError as error:
         raise LofidError(
             f"Training needs {error.name}, which is not installed; "
@@ -146,7 +153,8 @@ def train(
     ERR.quiet = OUT.quiet = not fabric.is_global_zero
     with fabric.rank_zero_first(local=True), ERR.status("Reading the data …"):
         corpus = run.open_corpus(name, data, settings, chosen.form, workers)
-    trainer = run.open_trainer(chosen, corpus, settings, out, fabric, accumulate)
+    model = None if begins is None else load_model(begins)
+    trainer = run.open_trainer(chosen, corpus, settings, out, fabric, accumulate, model)
     if trainer.step:
         ERR.print(f"Going on at step {trainer.step} of {trainer.last_step}.")
     with StopRequest() as stop:

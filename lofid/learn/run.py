@@ -210,15 +210,21 @@ def open_trainer(
     out: Path,
     fabric: Fabric,
     accumulate: int = 1,
+    begins: Model | None = None,
 ) -> Trainer:
-    """A new run in ``out``, or the run that is there; raises :class:`LofidError`."""
+    """A run in ``out``: the one that is there, or a new one, from the weights of ``begins`` if any.
+
+    Raises :class:`LofidError` as :class:`Trainer` does.
+    """
     # Compiling costs a minute or so, which only a long run earns back.
     compiler = fabric.device.type == "cuda" or bool(which("g++"))
     worth_it = settings.tokens >= _LONG_RUN and config.network in (Network.RWKV, Network.GPT)
     keep_memory()
     shape = shape_of(config, settings, len(corpus.vocabulary))
     try:
-        return Trainer(shape, corpus, settings, out, fabric, accumulate, compiler and worth_it)
+        return Trainer(
+            shape, corpus, settings, out, fabric, accumulate, compiler and worth_it, begins
+        )
     except OSError as error:
         raise LofidError(
             f"The folder {out} cannot be written ({error.strerror}); name another --out."
@@ -340,19 +346,25 @@ def export(trainer: Trainer, result: Report, path: Path) -> None:
     """
     settings, corpus, shape = trainer.settings, trainer.corpus, trainer.shape
     assert isinstance(shape, RwkvConfig)
+    sources = [SOURCES[name] for name in corpus.sources]
+    tokens = float(result.step * settings.tokens_per_step)
+    if trainer.begins is not None:
+        before = trainer.begins.card
+        sources += before.data
+        tokens += before.metrics.get("training_tokens", 0)
     card = ModelCard(
         config=shape,
         vocabulary=corpus.vocabulary.name,
         vocabulary_hash=corpus.vocabulary.hash,
         step=result.step,
         seed=settings.seed,
-        data=tuple(SOURCES[name] for name in corpus.sources),
+        data=tuple(dict.fromkeys(sources)),
         metrics={
             "held_out_loss_per_token": result.model_per_token,
             "held_out_loss_per_note": result.model,
             "unigram_loss_per_note": result.baselines.unigram,
             "four_gram_loss_per_note": result.baselines.four_gram,
-            "training_tokens": float(result.step * settings.tokens_per_step),
+            "training_tokens": tokens,
         },
         commit=_revision(),
     )

@@ -44,9 +44,10 @@ from lofid.learn.forerunners import Carried, ForerunnerConfig
 from lofid.learn.sequences import Corpus, Stream
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.reference import Rwkv6, parameter_groups, zero_state
+from lofid.rwkv.weights import Model
 
 RESET_CHANCE = 0.04
-FORMAT = 1
+FORMAT = 2
 """Of a checkpoint, and of what a step computes from it. Raise it whenever either changes."""
 BEST = "best.safetensors"
 _CHECKPOINT = "checkpoint-"
@@ -111,8 +112,9 @@ class _Place:
 class Trainer:
     """One run in a folder: the model, its optimiser and its place in the stream.
 
-    ``fabric`` must be launched. Raises :class:`LofidError` where the run in ``out`` cannot go on
-    with these settings, or its checkpoint is damaged or of other code.
+    ``fabric`` must be launched. A new run begins with the weights of ``begins``, or with random
+    ones. Raises :class:`LofidError` where those are of another shape or vocabulary, where the run
+    in ``out`` cannot go on with these settings, or its checkpoint is damaged or of other code.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Trainer:
         fabric: Fabric,
         accumulate: int = 1,
         compiled: bool = False,
+        begins: Model | None = None,
     ) -> None:
         parts = fabric.world_size * accumulate
         if settings.batch % parts:
@@ -137,6 +140,9 @@ class Trainer:
         self.fabric, self._accumulate = fabric, accumulate
         torch.manual_seed(settings.seed)
         self.model = build(shape, settings.dropout)
+        self.begins = begins
+        if begins is not None:
+            self._begin(begins)
         # The compiled model draws the same random numbers as the plain one.
         torch._inductor.config.fallback_random = True
         # Compiled for several threads, a gradient would be added up in the order of their arrival.
@@ -170,6 +176,18 @@ class Trainer:
         steps = self.settings.steps
         return steps if self._place.ends is None else min(steps, self._place.ends)
 
+    def _begin(self, model: Model) -> None:
+        card, asked = model.card, (self.shape, self.corpus.vocabulary.hash)
+        if (card.config, card.vocabulary_hash) != asked:
+            raise LofidError(
+                f"The weights {model.hash} have another size or vocabulary ({card.config.layers} "
+                f"layers of {card.config.width}, '{card.vocabulary}') than this run; begin with "
+                "weights of the same player and --config."
+            )
+        self.model.load_state_dict(
+            {name: torch.from_numpy(tensor) for name, tensor in model.tensors.items()}
+        )
+
     # --- checkpoints ----------------------------------------------------------------------------
 
     def _identity(self) -> dict[str, Any]:
@@ -179,6 +197,7 @@ class Trainer:
             "vocabulary": self.corpus.vocabulary.hash,
             "shape": asdict(self.shape),
             "course": self.settings.course,
+            "begins": None if self.begins is None else self.begins.hash,
         }
 
     def save(self) -> None:
@@ -246,7 +265,7 @@ class Trainer:
             meta = json.loads((path / _META).read_text())
             same_files = meta["sha256"] == _digest(path / _STATE)
             place = _Place(**meta["place"])
-            saved = {name: meta[name] for name in self._identity()}
+            saved = {name: meta.get(name) for name in self._identity()}
             data = str(meta["data"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LofidError(damaged.format(error)) from error
@@ -285,8 +304,10 @@ class Trainer:
             )
         if saved == asked:
             return
-        ours = {**asked["shape"], **asked["course"], "vocabulary": asked["vocabulary"]}
-        theirs = {**saved["shape"], **saved["course"], "vocabulary": saved["vocabulary"]}
+        ours, theirs = (
+            {**run["shape"], **run["course"], **{key: run[key] for key in ("vocabulary", "begins")}}
+            for run in (asked, saved)
+        )
         other = ", ".join(
             f"{name} {theirs.get(name)}"
             for name in sorted(ours.keys() | theirs.keys())
