@@ -71,6 +71,31 @@ def test_a_run_ends_in_a_model_that_plays(corpus: Corpus, tmp_path: Path) -> Non
     assert torch.allclose(torch.from_numpy(logits.copy()), expected, atol=5e-3)  # stored as fp16
 
 
+def test_a_run_begins_with_the_weights_of_a_model(corpus: Corpus, tmp_path: Path) -> None:
+    trainer = opened(corpus, tmp_path / "first")
+    list(run.run(trainer, None))
+    path = tmp_path / "first.safetensors"
+    run.export(trainer, run.report(trainer, run.baselines(corpus)), path)
+    model = load_model(path)
+    fabric = run.open_fabric(SETTINGS, CPU)
+    arguments = (TINY, corpus, SETTINGS, tmp_path / "second", fabric)
+    longer = run.open_trainer(*arguments, begins=model)
+    assert longer.step == 0
+    begun = longer.held_out()[1]
+    assert begun == pytest.approx(trainer.best[1], rel=1e-3)  # stored as fp16
+    list(run.run(longer, None))
+    assert longer.best[1] < begun
+    run.export(longer, run.report(longer, run.baselines(corpus)), path)
+    card = load_model(path).card
+    assert card.metrics["training_tokens"] == 2 * SETTINGS.tokens
+    assert card.data == model.card.data
+    with pytest.raises(LofidError, match=rf"other settings \(begins {model.hash}\)"):
+        run.open_trainer(*arguments)
+    other = replace(TINY, width=128)
+    with pytest.raises(LofidError, match="another size or vocabulary"):
+        run.open_trainer(other, corpus, SETTINGS, tmp_path / "third", fabric, begins=model)
+
+
 def test_samples_are_played_on_the_way(corpus: Corpus, tmp_path: Path) -> None:
     settings = replace(SETTINGS, tokens=2 * SETTINGS.tokens_per_step)
     list(run.run(opened(corpus, tmp_path, settings), None, sample_steps=2))
