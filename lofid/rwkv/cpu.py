@@ -32,6 +32,7 @@ _DTYPES: Final[Mapping[Storage, type[np.generic]]] = {
 _Floats = NDArray[np.float32]
 _LINE = 64  # bytes of a cache line
 _LAYOUT = 1  # of packed weights; what an older one has kept is of no use
+_FLOAT = np.dtype(np.float32)
 _ALONE = np.zeros((0, 3), np.int64)
 
 
@@ -73,6 +74,8 @@ class CpuEngine:
         self.name = f"cpu-{storage}"
         self._config = config
         self._ranks = (config.mix_rank, config.decay_rank)
+        shift, *_, wkv = (part.shape for part in State.zero(config).parts)
+        self._state_shapes = shift, wkv
         for array in arrays.values():
             array.setflags(write=False)
         self._embedding, self._vectors = arrays["embedding"], arrays["vectors"]
@@ -99,7 +102,8 @@ class CpuEngine:
     def forward(self, tokens: Sequence[int], state: State) -> _Floats:
         """Advance ``state`` in place over ``tokens``; the logits after the last.
 
-        Raises ValueError for no token, an id outside the vocabulary, or a state of another model.
+        Raises ValueError for no token, an id outside the vocabulary, a state of another model, or
+        one whose arrays are not float32, contiguous and writable.
         """
         if len(tokens) == 1:
             ids = self._token
@@ -136,14 +140,15 @@ class CpuEngine:
         config = self._config
         if min(tokens) < 0 or max(tokens) >= config.vocabulary:
             raise ValueError(f"token ids must lie in 0..{config.vocabulary - 1}")
-        shape = (config.layers, config.width)
+        shift, wkv = self._state_shapes
         for state in states:
-            if (
-                state.wkv.shape[:2] != (config.layers, config.heads)
-                or state.att_shift.shape != shape
-                or state.ffn_shift.shape != shape
-            ):
+            shifts_fit = state.att_shift.shape == state.ffn_shift.shape == shift
+            if not shifts_fit or state.wkv.shape != wkv:
                 raise ValueError("the state belongs to a model of another shape")
+            # The kernels go by addresses: they would read and write whatever lies there.
+            for part in state.parts:
+                if part.dtype != _FLOAT or not part.flags.carray:
+                    raise ValueError("a state's arrays must be float32, contiguous and writable")
 
     def _advance(self, ids: NDArray[np.int64], state: State, addresses: NDArray[np.int64]) -> None:
         kernels.advance(

@@ -3,7 +3,9 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -232,6 +234,31 @@ def test_wrong_tokens_and_states_are_refused() -> None:
             engine.forward_batch(tokens, states)
     with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.3"):
         CpuEngine(RwkvConfig(4, 128, 531), random_tensors(config))
+
+
+@pytest.mark.parametrize("part", ["att_shift", "ffn_shift", "wkv"])
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda array: array.astype(np.float64), "float32"),
+        (lambda array: array.astype(np.float16), "float32"),
+        (lambda array: np.repeat(array, 2, -1)[..., ::2], "contiguous"),
+        (np.asfortranarray, "contiguous"),
+        (lambda array: np.frombuffer(array.tobytes(), np.float32).reshape(array.shape), "writable"),
+        (lambda array: array[..., :-1].copy(), "another shape"),
+    ],
+)
+def test_no_kernel_reads_a_state_that_is_none(
+    part: str, harm: Callable[[Floats], NDArray[Any]], words: str
+) -> None:
+    config = SHAPES[1]
+    engine = CpuEngine(config, random_tensors(config))
+    state = State.zero(config)
+    wrong = replace(state, **{part: harm(getattr(state, part))})
+    with pytest.raises(ValueError, match=words):
+        engine.forward([0], wrong)
+    with pytest.raises(ValueError, match=words):
+        engine.forward_batch([0, 0], [State.zero(config), wrong])
 
 
 @pytest.mark.parametrize("place", ["beside", "user", "nowhere"])
