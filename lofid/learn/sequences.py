@@ -313,25 +313,40 @@ def _sheets(data: Path, name: str) -> list[LeadSheet]:
 
 
 def _drums_variant(piece: DrumsPiece, rng: Generator) -> Iterator[tuple[Note, ...]]:
-    """A take, perhaps with hat and ride or the toms exchanged, softer, or leaning on the beat."""
-    swap: dict[int, int] = {}
+    """A take as another drummer might play it on another kit.
+
+    Perhaps with hat and ride or the toms exchanged, without one of the hats, toms or cymbals,
+    softer or leaning on the beat, as a whole and each drum by itself; and every hit a little
+    otherwise. The full accent (127) stays one.
+    """
+    played = {drum: drum for drum in DrumClass}
     if rng.random() < 0.15:
-        hat, ride = DRUM_PITCH[DrumClass.CLOSED_HAT], DRUM_PITCH[DrumClass.RIDE]
-        swap |= {hat: ride, ride: hat}
+        played |= {DrumClass.CLOSED_HAT: DrumClass.RIDE, DrumClass.RIDE: DrumClass.CLOSED_HAT}
     if rng.random() < 0.25:
-        toms = [
-            DRUM_PITCH[tom] for tom in (DrumClass.LOW_TOM, DrumClass.MID_TOM, DrumClass.HIGH_TOM)
-        ]
-        swap |= {tom: toms[place] for tom, place in zip(toms, rng.permutation(3), strict=True)}
-    softer = rng.uniform(0.85, 1.1) if rng.random() < 0.5 else 1.0
-    lean = int(rng.integers(-5, 6)) if rng.random() < 0.5 else 0
+        toms = (DrumClass.LOW_TOM, DrumClass.MID_TOM, DrumClass.HIGH_TOM)
+        played |= {tom: toms[place] for tom, place in zip(toms, rng.permutation(3), strict=True)}
+    if rng.random() < 0.25:
+        del played[DrumClass(int(rng.integers(DrumClass.OPEN_HAT, len(DrumClass))))]
+    loudness, leans = np.ones(len(DrumClass)), np.zeros(len(DrumClass), int)
+    if rng.random() < 0.5:
+        loudness *= rng.uniform(0.85, 1.1)
+    if rng.random() < 0.5:
+        leans += rng.integers(-5, 6)
+    if rng.random() < 0.5:
+        loudness *= rng.uniform(0.85, 1.15, len(DrumClass))
+        leans += rng.integers(-4, 5, len(DrumClass))
     for bar in piece.bars:
         hits = []
-        for pitch, note in ((DRUM_PITCH[DRUM_CLASS[note.pitch]], note) for note in bar):
+        jitter = rng.integers((-2, -3), (3, 4), (len(bar), 2)).tolist()
+        for note, (later, louder) in zip(bar, jitter, strict=True):
+            drum = DRUM_CLASS[note.pitch]
+            if drum not in played:
+                continue
             velocity = note.velocity
             if velocity < 127:
-                velocity = min(max(round(velocity * softer), 1), 126)
-            hits.append(Note(note.start + lean, swap.get(pitch, pitch), note.duration, velocity))
+                velocity = min(max(round(velocity * loudness[drum]) + louder, 1), 126)
+            start = note.start + int(leans[drum]) + later
+            hits.append(Note(start, DRUM_PITCH[played[drum]], note.duration, velocity))
         yield tuple(hits)
 
 

@@ -44,7 +44,7 @@ from lofid.learn.sequences import (
 from lofid.tokens import drums, keys
 from lofid.tokens.vocabulary import Vocabulary
 
-VERSION = 1
+VERSION = 2
 """Of what a seed draws, the split included, and of the files. Raise it whenever either changes."""
 HELD_OUT = "held-out"
 MANIFEST = "manifest.json"
