@@ -317,7 +317,7 @@ def _drums_variant(piece: DrumsPiece, rng: Generator) -> Iterator[tuple[Note, ..
 
     Perhaps with hat and ride or the toms exchanged, without one of the hats, toms or cymbals,
     softer or leaning on the beat, as a whole and each drum by itself; and every hit a little
-    otherwise. The full accent (127) stays one.
+    otherwise. A full accent stays one.
     """
     played = {drum: drum for drum in DrumClass}
     if rng.random() < 0.15:
@@ -343,8 +343,9 @@ def _drums_variant(piece: DrumsPiece, rng: Generator) -> Iterator[tuple[Note, ..
             if drum not in played:
                 continue
             velocity = note.velocity
-            if velocity < 127:
-                velocity = min(max(round(velocity * loudness[drum]) + louder, 1), 126)
+            if velocity < drums.ACCENT:
+                velocity = round(velocity * loudness[drum]) + louder
+                velocity = min(max(velocity, 1), drums.ACCENT - 1)
             start = note.start + int(leans[drum]) + later
             hits.append(Note(start, DRUM_PITCH[played[drum]], note.duration, velocity))
         yield tuple(hits)

@@ -20,6 +20,8 @@ OFFSET_STEP = 13
 OFFSETS = 9
 VELOCITY_STEP = 18
 VELOCITIES = 8
+ACCENT = VELOCITY_STEP * (VELOCITIES - 1)
+"""From this velocity on a hit is a full accent, which the last bin holds as 127."""
 HIT_TICKS = SIXTEENTH
 """Drums ring as long as they like; written hits last a sixteenth."""
 
@@ -83,8 +85,8 @@ def _cell(note: Note) -> tuple[int, DrumClass, int, int]:
     """Position, class, offset bin and velocity bin of a hit."""
     position = min(max(round(note.start / SIXTEENTH), 0), POSITIONS - 1)
     offset = round((note.start - position * SIXTEENTH) / OFFSET_STEP) + OFFSETS // 2
-    velocity = VELOCITIES - 1 if note.velocity == 127 else note.velocity // VELOCITY_STEP
-    return position, DRUM_CLASS[note.pitch], min(max(offset, 0), OFFSETS - 1), velocity
+    offset = min(max(offset, 0), OFFSETS - 1)
+    return position, DRUM_CLASS[note.pitch], offset, note.velocity // VELOCITY_STEP
 
 
 def _note(position: int, drum: DrumClass, offset: int, velocity: int) -> Note:
