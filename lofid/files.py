@@ -1,11 +1,15 @@
 """Files that are either complete or not there."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lofid.errors import LofidError
+
+_ABANDONED = 3600.0
+"""Seconds without a write, after which a dead process' temporary file is nobody's."""
 
 
 def user_path(text: str) -> Path:
@@ -31,16 +35,24 @@ def xdg_folder(variable: str, default: Path) -> Path:
     return named if named.is_absolute() else default
 
 
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside ``path`` that nobody else has, on whatever machine they share it.
+
+    It keeps the suffix, by which many writers choose the format. Whoever writes there makes the
+    file, with the permissions that are theirs to choose.
+    """
+    return path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to, renamed to ``path`` when all went well.
+    """Give a :func:`temporary_name` to write to, renamed to ``path`` when all went well.
 
-    The temporary name keeps the suffix, by which many writers choose the format. On any exception
-    the temporary file is removed and what was at ``path`` stays as it was. Raises
+    On any exception the temporary file is removed and what was at ``path`` stays as it was. Raises
     :class:`LofidError` where the operating system refuses (no such folder, no permission, no
     space left).
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = temporary_name(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -53,6 +65,71 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # no folder to clean: the reason is on its way already
             temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of ``path`` that nobody will complete."""
+    name, end = f".{path.stem}.", f".part{path.suffix}"
+    for left in path.parent.glob(f"{glob.escape(name)}*{glob.escape(end)}"):
+        process = left.name.removeprefix(name).removesuffix(end)
+        # The process may live where its number means nothing here, in a container: hence the hour.
+        with suppress(OSError, OverflowError):
+            if process.isdecimal() and time.time() - left.stat().st_mtime > _ABANDONED:
+                try:
+                    os.kill(int(process), 0)
+                except ProcessLookupError:
+                    left.unlink()
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[BinaryIO]:
+    """A file to append to, made where it is not there, that no other process has meanwhile.
+
+    The lock is the system's, which takes it back from the dead. ``what`` says what is done to it:
+    ``NAME is being downloaded``. Raises :class:`LofidError` where another process has it.
+    """
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LofidError(f"{what} by another lofid; wait for that one.") from error
+        if not _is_at(file, path):
+            raise LofidError(
+                f"{what} by another lofid, which is just ending; give the command again."
+            )
+        yield file
+
+
+@contextmanager
+def alone_in(folder: Path, what: str) -> Iterator[None]:
+    """Have a folder for this process alone, made where it is not there; an empty one goes again.
+
+    What a process that was killed left in it is the next one's. ``what`` and errors as those of
+    :func:`locked`; :class:`LofidError` also where the folder cannot be made.
+    """
+    lock = folder / "lock"
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(locked(lock, what))
+        except OSError as error:
+            raise LofidError(
+                f"The folder '{folder}' could not be made ({error.strerror}); check who owns it."
+            ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # the folder is not empty, or was removed as a whole
+                if _is_at(file, lock):
+                    lock.unlink()
+                    folder.rmdir()
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file still has that name."""
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def write_durably(path: Path, content: bytes) -> None:

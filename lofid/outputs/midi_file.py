@@ -15,6 +15,7 @@ import mido
 from mido.midifiles.meta import encode_variable_int
 
 from lofid.errors import LofidError
+from lofid.files import temporary_name
 from lofid.music.midi import key_name
 from lofid.music.notes import BEATS_PER_BAR, EARLIEST_START, PPQ, TICKS_PER_BAR, Part
 from lofid.music.parameters import Settings
@@ -38,7 +39,7 @@ class MidiFileOutput(Output):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._temporary = temporary_name(path)
         self._settings = Settings()
         self._router = Router("", self._settings)
         self._file: int | None = None
