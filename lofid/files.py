@@ -1,15 +1,14 @@
-"""Files that are either complete or not there."""
+"""Files that are either complete or not there, and places that one process has for itself."""
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from lofid.errors import LofidError
-
-_ABANDONED = 3600.0
-"""Seconds without a write, after which a dead process' temporary file is nobody's."""
 
 
 def user_path(text: str) -> Path:
@@ -65,20 +64,6 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # no folder to clean: the reason is on its way already
             temporary.unlink(missing_ok=True)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary files of ``path`` that nobody will complete."""
-    name, end = f".{path.stem}.", f".part{path.suffix}"
-    for left in path.parent.glob(f"{glob.escape(name)}*{glob.escape(end)}"):
-        process = left.name.removeprefix(name).removesuffix(end)
-        # The process may live where its number means nothing here, in a container: hence the hour.
-        with suppress(OSError, OverflowError):
-            if process.isdecimal() and time.time() - left.stat().st_mtime > _ABANDONED:
-                try:
-                    os.kill(int(process), 0)
-                except ProcessLookupError:
-                    left.unlink()
 
 
 @contextmanager
