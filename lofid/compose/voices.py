@@ -19,9 +19,13 @@ VOCABULARIES = {"keys": keys.VOCABULARY.hash, "drums": drums.VOCABULARY.hash}
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One player's model, and the state before a song's first bar: None where nothing was heard."""
+    """One player's model, and the state before a song's first bar: None where nothing was heard.
+
+    ``identity`` is what a session knows it by: the hash of its weights, and of the style.
+    """
 
     model: Model
+    identity: str
     beginning: State | None = None
 
 
@@ -34,8 +38,8 @@ class Voices:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Hash of each player's weights."""
-        return {"keys": self.keys.model.hash, "drums": self.drums.model.hash}
+        """What a session knows each player by."""
+        return {"keys": self.keys.identity, "drums": self.drums.identity}
 
 
 def load_voices(
@@ -52,9 +56,10 @@ def load_voices(
     def voice(player: str) -> Voice:
         plain = load_model_of(player, instead.get(player), model)
         if chosen is None:
-            return Voice(plain)
+            return Voice(plain, plain.hash)
         beginning = chosen.beginning(player, plain.card.config)
-        return Voice(chosen.applied(player, plain), beginning)
+        applied, identity = chosen.applied(player, plain), chosen.identity(player, plain)
+        return Voice(applied, identity, beginning)
 
     return Voices(voice("keys"), voice("drums"))
 

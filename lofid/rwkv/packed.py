@@ -1,13 +1,18 @@
 """Packed weights, kept on disk: what a CPU engine needs, mapped as it is and shared by processes.
 
-A cache, in ``XDG_CACHE_HOME/lofid``: it may be deleted at any time. What is damaged is made anew,
-and where nothing can be written all works without it. Knows names and bytes, not what they mean.
+A cache, in ``XDG_CACHE_HOME/lofid``: it may be deleted at any time, for a file that is mapped stays
+with whoever uses it. What is damaged is made anew, and where nothing can be written all works
+without it. When a file is written, those go that have not been used for longest, as far as all
+together take more than ``MOST_BYTES``. Knows names and bytes, not what they mean.
 """
 
 import json
 import mmap
+import os
+import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +22,17 @@ from numpy.typing import NDArray
 from lofid.errors import LofidError
 from lofid.files import replacing, xdg_folder
 
+MOST_BYTES: Final = 256 * 2**20
+"""Of all files together: some twenty pairs of pocket models at 8 bits."""
+
+_IN_USE: Final = 24 * 3600.0
+"""Seconds after its last use for which a file is kept however many there are: a pair of models
+that takes more than all may have is not to be packed again and again."""
+
 _MAGIC: Final = b"lofid packed weights\n"
 _LENGTH: Final = 4  # bytes that hold the length of the header
 _LINE: Final = 64  # arrays begin on cache lines
-_MOST: Final = 2**20  # bytes of a header
+_LONGEST: Final = 2**20  # bytes of a header
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -50,12 +62,14 @@ def read_packed(path: Path) -> Arrays | None:
             content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         start = len(_MAGIC) + _LENGTH
         length = int.from_bytes(content[len(_MAGIC) : start].tobytes(), "little")
-        if content[: len(_MAGIC)].tobytes() != _MAGIC or length > _MOST:
+        if content[: len(_MAGIC)].tobytes() != _MAGIC or length > _LONGEST:
             return None
         header = json.loads(content[start : start + length].tobytes())
         data = content[_aligned(start + length) :]
         if len(data) != header["bytes"] or zlib.crc32(data.data) != header["crc32"]:
             return None
+        with suppress(OSError):  # somebody else's cache serves as well
+            os.utime(path)  # used; when a file was last read, few systems keep
         return {
             name: data[entry["at"] : entry["at"] + entry["bytes"]]
             .view(entry["dtype"])
@@ -67,7 +81,10 @@ def read_packed(path: Path) -> Arrays | None:
 
 
 def write_packed(path: Path, arrays: Arrays) -> None:
-    """Keep arrays in a file, complete or not at all; nothing happens where that cannot be."""
+    """Keep arrays in a file, complete or not at all; nothing happens where that cannot be.
+
+    Makes room: see the head of this module.
+    """
     entries: dict[str, dict[str, object]] = {}
     parts: list[bytes] = []
     at = 0
@@ -88,6 +105,19 @@ def write_packed(path: Path, arrays: Arrays) -> None:
             temporary.write_bytes(head + bytes(_aligned(len(head)) - len(head)) + data)
     except (OSError, LofidError):
         return
+    _make_room(path.parent)
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what has not been used for longest beyond the most, and what was never finished."""
+    with suppress(OSError):
+        files = [(path, path.stat()) for path in folder.glob("*.packed")]
+        total, now = 0, time.time()
+        for path, found in sorted(files, key=lambda file: -file[1].st_mtime):
+            total += found.st_size
+            unfinished = path.name.startswith(".")
+            if now - found.st_mtime > _IN_USE and (unfinished or total > MOST_BYTES):
+                path.unlink(missing_ok=True)
 
 
 def _aligned(size: int) -> int:

@@ -101,9 +101,8 @@ class Style:
     def applied(self, player: str, model: Model) -> Model:
         """The player's weights with what the style changes; the model itself where that is nothing.
 
-        The result has a hash of its own wherever the style has a say, a tuned state included: what
-        a session remembers, goes on as it was with the same style only. Raises
-        :class:`LofidError` for other weights than those that the style was tuned on.
+        A tuned state changes no weights. Raises :class:`LofidError` for other weights than those
+        that the style was tuned on.
         """
         base = self.card.models.get(player)
         if base is None:
@@ -114,8 +113,10 @@ class Style:
                 f"instead of {model.hash}); tune it anew, or play it "
                 + (f"with --model {self.card.model}." if self.card.model else "without a --model.")
             )
-        tensors = dict(model.tensors)
         own = self._own(player)
+        if not own.keys() - {WKV}:
+            return model  # as it is: tensors that nobody has read yet stay unread
+        tensors = dict(model.tensors)
         for name, tensor in own.items():
             if name.endswith(_DOWN):
                 matrix = name.removesuffix(_DOWN)
@@ -130,8 +131,17 @@ class Style:
                 if name not in tensors or tensors[name].shape != tensor.shape:
                     raise self._unfit(name)
                 tensors[name] = tensor
-        digest = hashlib.sha256(f"{model.hash} {self.hash}".encode()).hexdigest()[:16]
-        return Model(model.card, tensors, digest)
+        return Model(model.card, tensors, self.identity(player, model))
+
+    def identity(self, player: str, model: Model) -> str:
+        """What a session knows the player by; that of the model where the style has no say.
+
+        What a session remembers goes on as it was with the same weights in the same style only, and
+        a tuned state is a style as well.
+        """
+        if player not in self.card.models:
+            return model.hash
+        return hashlib.sha256(f"{model.hash} {self.hash}".encode()).hexdigest()[:16]
 
     def beginning(self, player: str, config: RwkvConfig) -> State | None:
         """The state before a song's first token, None where the style leaves it empty.

@@ -32,6 +32,7 @@ def test_a_style_tunes_the_player_that_it_knows() -> None:
     assert voices.drums.beginning is None
     assert voices.hashes["drums"] == plain.hashes["drums"]
     assert voices.hashes["keys"] != plain.hashes["keys"], "a session must tell them apart"
+    assert voices.keys.model.hash == plain.keys.model.hash, "what is packed serves both"
 
 
 def test_an_installed_model_plays_what_it_has_and_a_path_comes_first() -> None:

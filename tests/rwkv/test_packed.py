@@ -1,5 +1,7 @@
 """Packed weights on disk: the same engine, whatever happens to the file."""
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +120,57 @@ def test_where_nothing_can_be_written_all_works(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
     model = load_model(path, known=is_known)
     assert logits(CpuEngine.of(model)) == logits(CpuEngine(CONFIG, model.tensors))
+
+
+def used(path: Path, days: float) -> None:
+    """Let a file have been used last so many days ago."""
+    moment = time.time() - days * 86_400
+    os.utime(path, (moment, moment))
+
+
+def test_what_has_not_been_used_for_longest_makes_room(
+    path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir(parents=True)
+    files = [cache / f"{age}-int8-1.packed" for age in range(5)]
+    for age, file in enumerate(files):
+        file.write_bytes(bytes(100))
+        used(file, age)
+    left = cache / ".0-int8-1.00aa.part.packed"
+    left.touch()
+    used(left, 1.5)
+    (cache / "shards").mkdir()
+    model = load_model(path)
+    mine = packed_path(model.hash, "int8-1")
+    CpuEngine.of(model)
+    assert all(file.exists() for file in files) and not left.exists()
+    monkeypatch.setattr(packed, "MOST_BYTES", mine.stat().st_size + 300)
+    mine.unlink()
+    CpuEngine.of(model)
+    assert [file.exists() for file in files] == [True, True, True, False, False]
+    monkeypatch.setattr(packed, "MOST_BYTES", 0)
+    mine.unlink()
+    CpuEngine.of(model)
+    assert mine.exists() and files[0].exists(), "what plays today is not packed again and again"
+    assert not files[1].exists() and (cache / "shards").exists()
+
+
+def test_what_was_read_has_been_used(path: Path, cache: Path) -> None:
+    model = load_model(path)
+    CpuEngine.of(model)
+    (kept,) = cache.iterdir()
+    used(kept, 100)
+    CpuEngine.of(model)
+    assert time.time() - kept.stat().st_mtime < 86_400
+
+
+def test_an_engine_goes_on_when_its_file_is_removed(path: Path, cache: Path) -> None:
+    model = load_model(path)
+    CpuEngine.of(model)
+    engine = CpuEngine.of(model)
+    (kept,) = cache.iterdir()
+    kept.unlink()
+    assert logits(engine) == logits(CpuEngine(CONFIG, model.tensors))
 
 
 def test_weights_without_a_hash_are_not_kept(path: Path, cache: Path) -> None:
