@@ -35,6 +35,7 @@ from lofid.learn.harmony import name_chord
 from lofid.learn.musicxml import drum_hits
 from lofid.learn.sequences import DRUMS_SOURCES, KEYS_SOURCES
 from lofid.learn.sources import SOURCES
+from lofid.learn.unpack import tarred
 from lofid.music.chords import Chord, Quality
 
 Writer = Callable[..., None]
@@ -63,8 +64,12 @@ def packed(data: Path, served: tuple[Path, str]) -> DataSet:
     path = served[0] / "lofi_magenta_player.tar.xz"
     with tarfile.open(path, "w:xz") as tar:
         tar.add(data / "lofi_magenta_player", "lofi_magenta_player")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return replace(DATA_SETS["lofi_magenta_player"], packed_sha256=digest)
+    content = path.read_bytes()
+    return replace(
+        DATA_SETS["lofi_magenta_player"],
+        packed_bytes=len(content),
+        packed_sha256=hashlib.sha256(content).hexdigest(),
+    )
 
 
 def test_every_set_that_models_learn_from_can_be_got_and_is_credited() -> None:
@@ -107,6 +112,20 @@ def test_an_archive_with_another_checksum_is_not_taken(
     with pytest.raises(LofidError, match="another checksum"):
         get(other, tmp_path / "data", served[1] if by_address else str(served[0]))
     assert not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize("by_address", [True, False])
+def test_an_archive_of_another_size_is_not_taken(
+    packed: DataSet, served: tuple[Path, str], tmp_path: Path, by_address: bool
+) -> None:
+    path = served[0] / f"{packed.name}.tar.xz"
+    path.write_bytes(path.read_bytes() + bytes(1 << 20))
+    told: list[int] = []
+    with pytest.raises(LofidError, match=rf"{packed.packed_bytes:,}\b"):
+        mirror = served[1] if by_address else str(served[0])
+        get(packed, tmp_path / "data", mirror, lambda have, _whole: told.append(have))
+    assert not list((tmp_path / "data").iterdir())
+    assert max(told, default=0) == 0  # nothing was fetched to find that out
 
 
 def test_a_mirror_without_the_set_is_one_sentence(
@@ -482,4 +501,23 @@ def test_an_original_that_is_not_as_expected_is_one_sentence(
         path.write_bytes(content)
     with pytest.raises(LofidError, match=says):
         get(_direct("drums_gmd", served[1], "groove.zip"), tmp_path / "got")
-    assert not (tmp_path / "got" / "drums_gmd.tar.xz").exists()
+    assert not [path for path in (tmp_path / "got").rglob("*") if path.is_file()]
+
+
+def test_a_repository_that_unpacks_to_too_much_is_removed(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lofid.learn.originals.tarred", partial(tarred, most=1 << 20))
+    _repository(served[0] / "player.tar.gz", {"midi/huge.mid": bytes(2 << 20)})
+    assert (served[0] / "player.tar.gz").stat().st_size < 10_000
+    with pytest.raises(LofidError, match=r"unpacks to more than 1,048,576 bytes\) and was removed"):
+        get(_direct("lofi_magenta_player", served[1], "player.tar.gz"), tmp_path / "got")
+    assert not [path for path in (tmp_path / "got").rglob("*") if path.is_file()]
+
+
+def test_a_source_that_is_no_python_is_one_sentence(
+    served: tuple[Path, str], tmp_path: Path
+) -> None:
+    _repository(served[0] / "chords.tar.gz", {"chords.py": b"prog_maj = ["})
+    with pytest.raises(LofidError, match="laid out in a new way"):
+        get(_direct("chords_free_midi", served[1], "chords.tar.gz"), tmp_path / "got")

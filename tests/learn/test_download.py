@@ -186,6 +186,22 @@ def test_a_checksum_that_differs_removes_what_came(server: Server, tmp_path: Pat
     download(server.url, tmp_path / "set", SHA256)
 
 
+@pytest.mark.parametrize("says_length", [True, False])
+def test_more_than_there_may_be_is_refused_and_removed(
+    server: Server, tmp_path: Path, says_length: bool
+) -> None:
+    server.length = says_length
+    told: list[int] = []
+    with pytest.raises(LofidError, match=r"127\.0\.0\.1.* more than the 300,000 bytes.*--from"):
+        download(
+            server.url, tmp_path / "set", None, lambda have, _whole: told.append(have), most=300_000
+        )
+    assert not list(tmp_path.iterdir())
+    assert max(told) == 0 if says_length else 300_000 < max(told) < 600_000
+    download(server.url, tmp_path / "set", SHA256, most=600_000)
+    assert (tmp_path / "set").read_bytes() == CONTENT
+
+
 def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(
     server: Server, tmp_path: Path
 ) -> None:

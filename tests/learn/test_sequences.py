@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from lofid.learn.configs import PlayerName
-from lofid.learn.sequences import Corpus, Stream, drums_corpus, keys_corpus
+from lofid.learn.pieces import DrumsPiece
+from lofid.learn.sequences import Corpus, Stream, drums_corpus, drums_stream, keys_corpus
 from lofid.learn.thesis import held_out, thesis_corpus
+from lofid.music.notes import DRUM_CLASS, DRUM_PITCH, SIXTEENTH, DrumClass, Note
 from lofid.tokens import drums, keys, thesis
 
 
@@ -32,6 +34,43 @@ def test_streams_are_whole_bars(data: Path, balance: float) -> None:
             bar = slice(first + 1, last + 1)
             events = stream.tokens[bar][stream.is_event[bar]]
             codec.decode_notes([int(token) for token in events])
+
+
+def test_takes_vary_within_bounds() -> None:
+    """A bar of one hit a sixteenth, of every drum in turn: soft, loud and accented."""
+    hits = tuple(
+        Note(position * SIXTEENTH, DRUM_PITCH[DrumClass(position % 9)], 120, velocity)
+        for position, velocity in enumerate([40, 90, 120, 127] * 4)
+    )
+    take = DrumsPiece("group", 90.0, "soul", False, (hits,) * 4)
+    original = {position: DRUM_CLASS[note.pitch] for position, note in enumerate(hits)}
+    changed = {"drum": 0, "silent": 0, "velocity": 0, "time": 0}
+    for seed in range(60):
+        stream = drums_stream(take, np.random.default_rng(seed), tell_all=False)
+        ends = np.flatnonzero(stream.tokens == drums.GRAMMAR.end)
+        assert len(ends) == len(take.bars)
+        for first, last in zip([-1, *ends], ends, strict=False):
+            bar = stream.tokens[first + 1 : last + 1]
+            notes = drums.decode_notes(bar[stream.is_event[first + 1 : last + 1]].tolist())
+            there = {round(note.start / SIXTEENTH): note for note in notes}
+            for position, note in there.items():
+                asked, drum = hits[position].velocity, DRUM_CLASS[note.pitch]
+                assert abs(note.start - position * SIXTEENTH) <= 13
+                assert (note.velocity == 127) == (asked == 127)
+                assert 0.7 * asked - 12 < note.velocity < 1.3 * asked + 12
+                assert drum in (DrumClass.KICK, DrumClass.SNARE) or original[position] > 1
+                changed["drum"] += drum != original[position]
+                changed["velocity"] += asked == 90 and note.velocity != 99
+                changed["time"] += note.start % SIXTEENTH != 0
+            missing = {original[position] for position in original.keys() - there.keys()}
+            assert len(missing) <= 1
+            assert missing <= set(DrumClass) - {
+                DrumClass.KICK,
+                DrumClass.SNARE,
+                DrumClass.CLOSED_HAT,
+            }
+            changed["silent"] += bool(missing)
+    assert all(changed.values())
 
 
 def test_balance_oversamples_rare_styles_in_training_only(data: Path) -> None:
