@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -42,7 +43,7 @@ class Finding:
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Look at this machine: libraries, engines, audio, MIDI, SoundFonts, real time.
+    """Look at this machine: libraries, engines, models, styles, audio, MIDI, real time, files.
 
     [dim]Examples:[/dim]
 
@@ -68,7 +69,10 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _findings() -> Iterator[Finding]:
-    for look in (_machine, _libraries, _engines, _models, _devices, _midi, _soundfonts, _real_time):
+    for look in (
+        _machine, _libraries, _engines, _models, _styles, _devices, _midi, _soundfonts, _real_time,
+        _files,
+    ):  # fmt: skip
         yield from look()
 
 
@@ -115,6 +119,7 @@ def _engines() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
+    from lofid.rwkv.styles import installed_names
     from lofid.rwkv.weights import load_model
 
     for name in ("pocket-keys", "pocket-drums"):
@@ -133,6 +138,24 @@ def _models() -> Iterator[Finding]:
             if "loss" in metric
         )
         yield Finding("models", name, True, f"{shape}; learnt from {learnt}; nats: {losses}")
+    for name in installed_names():
+        yield Finding("models", name, True, f"installed: --model {name}; see lofid models list")
+
+
+def _styles() -> Iterator[Finding]:
+    from lofid.rwkv.styles import load_style, style_names
+
+    names = style_names()
+    if not names:
+        yield Finding("styles", "tuned", True, "none yet: lofid tune FOLDER --as NAME makes one")
+    for name in names:
+        try:
+            card = load_style(name).card
+        except LofidError as error:
+            yield Finding("styles", name, False, str(error))
+            continue
+        players = " and ".join(card.models)
+        yield Finding("styles", name, True, f"{players}, from '{card.source}': --style {name}")
 
 
 def _devices() -> Iterator[Finding]:
@@ -204,3 +227,15 @@ def _soundfonts() -> Iterator[Finding]:
     )
     for path in found:
         yield Finding("SoundFonts", path.name, True, f"{path.stat().st_size / 1e6:.0f} MB, {path}")
+
+
+def _files() -> Iterator[Finding]:
+    from lofid.rwkv.packed import cache_folder
+
+    folder, size = cache_folder(), 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # it may go while we look
+            size += path.lstat().st_size if path.is_file() else 0
+    detail = f"{size / 1e6:.0f} MB in {folder}, made anew where they lack"
+    clear = f"To clear it: rm -r {shlex.quote(str(folder))}" if size else ""
+    yield Finding("files", "cache", True, detail, clear)
