@@ -4,8 +4,8 @@ from lofid.files import user_path
 
 
 def named_from_here(name: str) -> str:
-    """A path, absolute; a preset's or a snapshot's name stays a name."""
-    is_path = "/" in name or name.endswith((".toml", ".lofistate"))
+    """A path, absolute; a preset's, style's or snapshot's name stays a name."""
+    is_path = "/" in name or name.endswith((".toml", ".lofistate", ".safetensors"))
     return str(user_path(name).absolute()) if is_path else name
 
 

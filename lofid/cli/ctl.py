@@ -629,6 +629,10 @@ def _(result: protocol.Status) -> None:
         "preset": result.preset,
         "seed": str(result.seed),
     }
+    if result.style is not None:
+        rows["style"] = result.style
+    if result.model is not None:
+        rows["model"] = result.model
     if result.changed:
         rows["changed"] = ", ".join(result.changed)
     if result.bar is not None:

@@ -3,11 +3,12 @@
 import logging
 import os
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lofid.cli._from_here import output_from_here
+from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.cli._station import (
     DEFAULT_PRESET,
     DrumsModelOption,
@@ -63,8 +64,9 @@ def serve(
 ) -> None:
     """Play as a daemon: several outputs at once, steered while it plays, taken up after a crash.
 
-    The session goes on where it stood, with the settings and outputs that it had; --preset, --seed
-    and --output say how a new one begins.
+    The session goes on where it stood, with the settings, outputs, models and style that it had;
+    --preset, --seed and --output say how a new one begins. Another --model or --style wins, and is
+    other music.
 
     [dim]Examples:[/dim]
 
@@ -75,7 +77,7 @@ def serve(
     lofid ctl set music.tempo 72      (from another terminal)
     """
     from lofid.compose.preset import load_preset
-    from lofid.compose.voices import load_voices
+    from lofid.service import casting
     from lofid.service.answers import Answers
     from lofid.service.desk import Beginning, Desk
     from lofid.service.memory import keep_tidy
@@ -86,16 +88,18 @@ def serve(
     keep_tidy()
     notifier = Notifier.taken_from(os.environ)
     places = Places.of(session)
+    first = load_preset(preset)
     beginning = Beginning(
-        preset=load_preset(preset),
+        preset=replace(first, style=first.style and named_from_here(first.style)),
         seed=chosen_seed(seed),
         outputs=tuple(map(output_from_here, output or ["device"])),
     )
-    given = {"keys-model": keys_model, "drums-model": drums_model, "model": model}
-    voices = [f"--{option}={value}" for option, value in given.items() if value is not None]
-    first_style = style or beginning.preset.style
-    if voices or first_style is not None:  # what cannot be used is said before anything is started
-        load_voices({"keys": keys_model, "drums": drums_model}, model, first_style)
+    given = {
+        "model": model,
+        "keys-model": keys_model and keys_model.absolute(),
+        "drums-model": drums_model and drums_model.absolute(),
+        casting.STYLE: style and named_from_here(style),
+    }
     desk = Desk(
         places,
         beginning,
@@ -103,8 +107,7 @@ def serve(
         tcp=_tcp(tcp),
         new=new,
         virtual=virtual,
-        voices=voices,
-        style=style,
+        voices={option: str(value) for option, value in given.items() if value is not None},
         engine=engine,
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -118,6 +121,13 @@ def serve(
         markup=False,
         soft_wrap=True,
     )
+    if desk.voices:
+        ERR.print(
+            f"It plays {casting.in_words(desk.voices)}.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     if desk.taken_up and (output or seed is not None or preset != DEFAULT_PRESET):
         ERR.print(
             "It goes on as it was: --preset, --seed and --output say how one begins; change it "

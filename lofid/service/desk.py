@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import PARAMETERS, Control, Settings, find_parameter
 from lofid.outputs import free_spec
 from lofid.rwkv.choice import EngineName, Role, Running
-from lofid.service import links
+from lofid.service import casting, links
 from lofid.service.branching import Fork
 from lofid.service.children import Child
 from lofid.service.ledger import BARS_AHEAD, Ledger, Task
@@ -109,10 +109,10 @@ class Desk:
     """The session and the processes that play it.
 
     Making it takes hold of the session and reads what was kept of it; :meth:`run` plays until
-    :meth:`leave`. ``voices`` are the writer's options that say which models play, ``style`` is the
-    one that they are in, the preset's unless it is given, ``engine`` what is to compute them.
-    Raises :class:`~lofid.errors.LofidError` where the session is held by another daemon or its
-    folders cannot be used. One thread.
+    :meth:`leave`. ``voices`` are the models that this start asks for (see
+    :mod:`~lofid.service.casting`), ``engine`` what is to compute them. Raises
+    :class:`~lofid.errors.LofidError` where the session is held by another daemon, its folders
+    cannot be used, or those models cannot play. One thread.
     """
 
     def __init__(
@@ -124,8 +124,7 @@ class Desk:
         tcp: Tcp | None = None,
         new: bool = False,
         virtual: bool = False,
-        voices: Sequence[str] = (),
-        style: str | None = None,
+        voices: Mapping[str, str] = {},
         engine: EngineName = EngineName.AUTO,
     ) -> None:
         self.places = places
@@ -166,13 +165,17 @@ class Desk:
         recovered = None if new else self.store.recover()
         self.taken_up = recovered is not None
         """Whether a session goes on; else one begins."""
-        self._take_up(beginning, recovered)
-        self.style = style or self.preset.style
-        """The tuned style that the models are in; None where they play as they are."""
-        if self.style is not None:
-            voices = [*voices, f"--style={self.style}"]
-        self._slow = [*voices, f"--engine={EngineName.CPU}"]
-        self._fast = [*voices, f"--engine={engine}"]
+        self.voices = voices
+        """The models that play, and their style."""
+        try:
+            self._take_up(beginning, recovered)
+        except BaseException:
+            self.store.close()
+            self.server.close()
+            raise
+        options = [f"--{option}={name}" for option, name in self.voices.items()]
+        self._slow = [*options, f"--engine={EngineName.CPU}"]
+        self._fast = [*options, f"--engine={engine}"]
         self.writer, trial = (
             Child(name, "lofid.service.writer", self._fast, places.runtime, self._context)
             for name in ("writer", "trial")
@@ -187,7 +190,10 @@ class Desk:
         )
 
     def _take_up(self, beginning: Beginning, recovered: Recovered | None) -> None:
-        """Go on where the session stood; or begin it."""
+        """Go on where the session stood; or begin it.
+
+        Raises LofidError where the models that were asked for cannot play.
+        """
         specs = list(beginning.outputs)
         if recovered is not None:
             situation = recovered.situation
@@ -201,6 +207,15 @@ class Desk:
             self.state = State.PAUSED if situation.paused else State.PLAYING
             self._moment, self._replay = recovered.moment, deque(recovered.digests)
             specs = [*situation.outputs.values()] or specs
+        style = {} if self.preset.style is None else {casting.STYLE: self.preset.style}
+        if recovered is None:
+            self.voices = {**style, **self.voices}
+            casting.check(self.voices)
+        else:
+            kept = recovered.situation.voices
+            self.voices, told = casting.taken_up(style if kept is None else kept, self.voices)
+            for sentence in told:
+                self.warn(sentence)
         for spec in specs:
             self.outputs[self.free_name(spec)] = free_spec(spec, self.outputs.values())
 
@@ -598,12 +613,19 @@ class Desk:
             self.mix()
         self.tell({path: find_parameter(path).plain(settings.value(path)) for path in values})
 
+    @property
+    def style(self) -> str | None:
+        """The tuned style that the models are in; None where they play as they are."""
+        return self.voices.get(casting.STYLE)
+
     def check_style(self, preset: Preset) -> None:
         """Say it where a preset asks for another style than the one that the models are in."""
         if preset.style not in (None, self.style):
             self.warn(
-                f"The style '{preset.style}' of the preset '{preset.name}' is other weights, and "
-                "other music: hear it with lofid serve --new --preset."
+                f"The preset '{preset.name}' asks for the style '{preset.style}', which is other "
+                "weights and other music; the session takes up its settings and still plays "
+                f"{casting.in_words(self.voices)}. To hear the preset in its own style, begin "
+                "with it: lofid serve --new --preset."
             )
 
     def mix(self) -> None:
@@ -663,6 +685,7 @@ class Desk:
                 self.muted,
                 {name: spec for name, spec in self.outputs.items() if name not in recorded},
                 self.state is not State.PLAYING,
+                self.voices,
             )
         )
 
@@ -708,6 +731,8 @@ class Desk:
             ],
             morph=self._morph_info(),
             seed=self.seed,
+            style=self.style,
+            model=self.voices.get("model"),
             muted=sorted(self.muted),
             solo=sorted(self.solo),
             outputs=self.output_infos(),

@@ -493,6 +493,13 @@ class Status(Result, frozen=True, kw_only=True):
     ] = []
     morph: Annotated[MorphInfo | None, Meta(description="A morph under way.")] = None
     seed: Annotated[int, Meta(description="Where the session's chance comes from.")]
+    style: Annotated[
+        str | None,
+        Meta(description="The tuned style of the models; null where they play as they are."),
+    ] = None
+    model: Annotated[
+        str | None, Meta(description="The installed model that plays; null for lofid's own.")
+    ] = None
     muted: Annotated[list[Part], Meta(description="The parts that are muted.")] = []
     solo: Annotated[list[Part], Meta(description="The parts that play alone.")] = []
     outputs: Annotated[list[OutputInfo], Meta(description="Where the music goes.")] = []

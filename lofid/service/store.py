@@ -77,6 +77,8 @@ class Situation:
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Their specs by their names."""
     paused: bool = False
+    voices: Mapping[str, str] | None = None
+    """Which models play (:mod:`~lofid.service.casting`); None where that was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
     muted: list[Part]
     outputs: dict[str, str]
     paused: bool
+    voices: dict[str, str] | None = None
 
     @classmethod
     def of(cls, situation: Situation) -> "_SituationLine":
@@ -127,12 +130,19 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
             sorted(situation.muted),
             dict(situation.outputs),
             situation.paused,
+            None if situation.voices is None else dict(situation.voices),
         )
 
     def situation(self) -> Situation:
         """Raises LofidError where the settings are none of this version."""
-        settings = settings_from(self.settings)
-        return Situation(settings, self.preset, frozenset(self.muted), self.outputs, self.paused)
+        return Situation(
+            settings_from(self.settings),
+            self.preset,
+            frozenset(self.muted),
+            self.outputs,
+            self.paused,
+            self.voices,
+        )
 
 
 _Line = _BarLine | _SituationLine

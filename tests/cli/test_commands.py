@@ -176,9 +176,16 @@ def test_an_answer_that_finds_no_space() -> None:
     ],
 )
 def test_a_mistake_is_one_sentence(
-    arguments: tuple[str, ...], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
+    word: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    folder = tmp_path_factory.mktemp("m")  # a short name: sockets lie in it
+    for variable in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(variable, str(folder))
     result = lofid(*arguments)
     assert result.returncode == 1
     assert result.stdout == ""

@@ -99,6 +99,7 @@ def test_a_session_is_found_again_to_the_bar(music: Music, tmp_path: Path) -> No
         frozenset({Part.MELODY}),
         {"main": "device", "tape": "file:/tmp/tape.flac"},
         paused=True,
+        voices={"style": "mine"},
     )
     store.situate(Situation(outputs={"main": "device"}))
     music.sound(store, range(20))
