@@ -24,6 +24,11 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
+def remark(text: object) -> None:
+    """Print a remark as the errors that end a command are printed; the command goes on."""
+    ERR.print(f"lofid: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
 def in_words(value: object) -> str:
     """A parameter's value, as one would type it."""
     if isinstance(value, list):

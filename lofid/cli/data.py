@@ -11,7 +11,8 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, print_json, remark
+from lofid.errors import LofidError
 
 if TYPE_CHECKING:
     from lofid.learn.download import Progress
@@ -120,9 +121,15 @@ def list_(data: DataOption = None, json: JsonOption = False) -> None:
     lofid data list --json
     """
     from lofid.learn import datasets
+    from lofid.learn.own import own_manifest
 
     folder = _folder(data)
-    public, own = datasets.present(folder), datasets.own_sets(folder)
+    public, own = datasets.present(folder), []
+    for place in datasets.own_sets(folder):
+        try:
+            own.append(own_manifest(place))
+        except LofidError as error:  # one damaged set does not hide the others
+            remark(error)
     if json:
         print_json(
             {
@@ -259,7 +266,6 @@ def prepare(
 
     lofid data prepare keys --passes 8 --workers 4
     """
-    from lofid.errors import LofidError
     from lofid.learn import shards
 
     if player not in ("keys", "drums"):

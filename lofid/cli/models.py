@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, print_json, remark
 from lofid.errors import LofidError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def list_models(json: JsonOption = False) -> None:
             try:
                 found.append((name, player, load_model(folder / player)))
             except LofidError as error:  # one damaged file does not hide the others
-                ERR.print(f"lofid: {error}", highlight=False, markup=False, soft_wrap=True)
+                remark(error)
     if json:
         print_json([{"name": name, "player": who, **_plain(one)} for name, who, one in found])
         return

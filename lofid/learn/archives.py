@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lofid.errors import LofidError
 from lofid.files import xdg_folder
+from lofid.learn.unpack import Unsafe, tarred
 from lofid.music.midi import Song, parse_midi
 
 
@@ -44,13 +45,8 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _read_tar(path: Path) -> dict[str, bytes]:
-    files = {}
-    with tarfile.open(path, "r:xz") as tar:
-        for member in tar:
-            content = tar.extractfile(member) if member.isfile() else None
-            if content is not None:
-                files[member.name.split("/", 1)[-1]] = content.read()
-    return files
+    with lzma.open(path) as stream:
+        return {name.split("/", 1)[-1]: content for name, content in tarred(stream)}
 
 
 def open_archive(data: Path, name: str) -> Archive:
@@ -64,7 +60,7 @@ def open_archive(data: Path, name: str) -> Archive:
         rows = list(csv.DictReader(io.StringIO(files["index.csv"].decode())))
     except FileNotFoundError as error:
         raise _missing(data, name) from error
-    except (OSError, tarfile.TarError, lzma.LZMAError, EOFError) as error:
+    except (OSError, tarfile.TarError, lzma.LZMAError, EOFError, Unsafe) as error:
         raise LofidError(f"The archive {packed} is damaged ({error}); copy it again.") from error
     except (KeyError, UnicodeDecodeError) as error:
         raise LofidError(f"The data set '{name}' in {data} has no readable index.csv.") from error

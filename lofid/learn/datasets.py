@@ -8,6 +8,7 @@ in the data folder when it is complete.
 This module knows places and checksums. It must not know what is learned from the music.
 """
 
+import csv
 import hashlib
 import io
 import os
@@ -26,9 +27,10 @@ from lofid.errors import LofidError
 from lofid.files import replacing, user_path
 from lofid.learn import originals
 from lofid.learn.archives import fingerprint
-from lofid.learn.download import WAITS, Progress, download
-from lofid.learn.own import MANIFEST, OwnManifest, own_manifest
+from lofid.learn.download import MOST, WAITS, Progress, download
+from lofid.learn.own import MANIFEST
 from lofid.learn.sources import SOURCES
+from lofid.learn.unpack import Unsafe
 from lofid.rwkv.weights import DataSource
 
 _BLOCK = 1 << 20
@@ -36,26 +38,32 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A file that the authors published; ``sha256`` where it is known, else None."""
+    """A file that the authors published, of at most so many bytes.
+
+    ``sha256`` where it is known, else None.
+    """
 
     url: str
     file: str
     sha256: str | None = None
+    most: int = MOST
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """A public data set.
 
-    ``name`` is its archive's, ``short`` what one types. ``packed_sha256`` is of ``NAME.tar.xz``,
-    ``content_sha256`` of the music in it as :func:`lofid.learn.originals.content_digest` gives it.
-    ``convert`` makes the archive from the authors' ``files``.
+    ``name`` is its archive's, ``short`` what one types. ``packed_bytes`` and ``packed_sha256`` are
+    of ``NAME.tar.xz``, ``content_sha256`` of the music in it as
+    :func:`lofid.learn.originals.content_digest` gives it. ``convert`` makes the archive from the
+    authors' ``files``.
     """
 
     name: str
     short: str
     title: str
     page: str
+    packed_bytes: int
     packed_sha256: str
     files: tuple[Original, ...]
     convert: originals.Convert
@@ -81,6 +89,7 @@ DATA_SETS: dict[str, DataSet] = {
             "pop909",
             "POP909 and POP909-CL: pop songs for piano, with chords",
             "https://github.com/music-x-lab/POP909-Dataset",
+            11_300_380,
             "7571ef5da96feeb96eec8f91764e09e35e583c15f858bba98242c0fee35cd02c",
             (
                 _repository(
@@ -98,6 +107,7 @@ DATA_SETS: dict[str, DataSet] = {
             "openewld",
             "OpenEWLD: jazz and song lead sheets",
             "https://doi.org/10.5281/zenodo.4332855",
+            1_727_432,
             "48fe357e34829a6df10da47c9e4a6f2075a82ade899db4c8da9e7d0c8081e9c9",
             (_repository("00sapo/OpenEWLD", "ec03cbd809ca5296ee708591b970d0423dcbe31c"),),
             originals.openewld,
@@ -108,6 +118,7 @@ DATA_SETS: dict[str, DataSet] = {
             "free-midi-chords",
             "free-midi-chords: chord progressions",
             "https://github.com/ldrolez/free-midi-chords",
+            36_236,
             "1cc0aad1d249d3afb39378ca40e882fe73e72fcb592c7e928d86add908106c73",
             (_repository("ldrolez/free-midi-chords", "baf0896694de6b09ac00250722f2414202e668ed"),),
             originals.free_midi_chords,
@@ -118,6 +129,7 @@ DATA_SETS: dict[str, DataSet] = {
             "lofi-player",
             "Lo-Fi Player: nine lo-fi loops",
             "https://github.com/magenta/lofi-player",
+            6_652,
             "b7ff6a08050d57e87f89501925cb39923d5b490b35fef9a55eb115b5f573e882",
             (_repository("magenta/lofi-player", "e8e49d2c40169c57e593d83e1c208e58e6557717"),),
             originals.lofi_player,
@@ -128,6 +140,7 @@ DATA_SETS: dict[str, DataSet] = {
             "groove",
             "Groove MIDI Dataset 1.0.0: played drums",
             "https://magenta.tensorflow.org/datasets/groove",
+            2_351_424,
             "198001e999964b8caae3fd038e0ae7574568f5b3dea177b6a30418800839df5c",
             (
                 Original(
@@ -136,6 +149,7 @@ DATA_SETS: dict[str, DataSet] = {
                     "groove-v1.0.0-midionly.zip",
                     # As TensorFlow Datasets lists it.
                     "651cbc524ffb891be1a3e46d89dc82a1cecb09a57c748c7b45b844c4841dcc1e",
+                    most=16 << 20,  # three million are played drums without their sound
                 ),
             ),
             originals.groove,
@@ -146,6 +160,7 @@ DATA_SETS: dict[str, DataSet] = {
             "stickflow",
             "StickFlow: drum patterns on the grid",
             "https://github.com/jkobti/stickflow-drum-patterns",
+            27_448,
             "4c38ae9ce9692125111d693acf34beeaf2cd91b1fb3eb2333b8b62f47720bbd5",
             (
                 _repository(
@@ -160,6 +175,7 @@ DATA_SETS: dict[str, DataSet] = {
             "ceol-rince",
             "Ceol Rince na hEireann: Irish dance tunes",
             "https://doi.org/10.5281/zenodo.5768216",
+            191_292,
             "6b7b7adbfd9982e5c807bb4d72e9536a23b5911a85b8cf5fc5d884ce098336c4",
             (
                 _repository(
@@ -224,9 +240,9 @@ def present(data: Path) -> list[Present]:
     return found
 
 
-def own_sets(data: Path) -> list[OwnManifest]:
-    """The prepared sets of one's own MIDI in a data folder."""
-    return [own_manifest(path.parent) for path in sorted((data / "own").glob(f"*/{MANIFEST}"))]
+def own_sets(data: Path) -> list[Path]:
+    """The folders of the prepared sets of one's own MIDI in a data folder."""
+    return [path.parent for path in sorted((data / "own").glob(f"*/{MANIFEST}"))]
 
 
 def get(
@@ -255,7 +271,7 @@ def get(
         return _from_originals(item, data, goal, progress, waits)
     if urlsplit(mirror).scheme in ("http", "https"):
         url = f"{mirror.rstrip('/')}/{goal.name}"
-        download(url, goal, item.packed_sha256, progress, waits)
+        download(url, goal, item.packed_sha256, progress, waits, item.packed_bytes)
     else:
         _from_folder(item, user_path(mirror) / goal.name, goal, progress)
     return Outcome.VERIFIED
@@ -266,6 +282,11 @@ def _from_folder(item: DataSet, packed: Path, goal: Path, progress: Progress | N
         raise LofidError(f"The mirror {packed.parent} has no {packed.name}; name another folder.")
     total = hashlib.sha256()
     size, done = packed.stat().st_size, 0
+    if size != item.packed_bytes:
+        raise LofidError(
+            f"{packed} has {size:,} bytes instead of {item.packed_bytes:,}: it is damaged or "
+            "another version; nothing was taken."
+        )
     with replacing(goal) as temporary:
         with packed.open("rb") as source, temporary.open("wb") as copy:
             while block := source.read(_BLOCK):
@@ -292,33 +313,47 @@ def _from_originals(
     for original in item.files:
         path = kept / original.file
         if not path.is_file():
-            download(original.url, path, original.sha256, progress, waits)
+            download(original.url, path, original.sha256, progress, waits, original.most)
         paths.append(path)
     try:
-        rows, files = item.convert(paths)
-    except (
-        OSError, EOFError, zlib.error, KeyError, ValueError, IndexError, UnicodeError,
-        tarfile.TarError, zipfile.BadZipFile, ElementTree.ParseError, sqlite3.Error,
-    ) as error:  # fmt: skip
-        raise LofidError(
-            f"What was downloaded of {item.title} is damaged or laid out in a new way ({error}); "
-            f"delete {kept} and try again, or name a mirror with --from."
-        ) from error
-    if not rows:
-        raise LofidError(
-            f"What was downloaded of {item.title} holds no music where it was expected; "
-            "name a mirror with --from."
-        )
+        rows, files = _converted(item, paths)
+    except LofidError:  # it would not convert the next time either
+        _remove(paths)
+        raise
     files["index.csv"] = originals.index_csv(rows)
     files["SOURCE.md"] = (
         f"# {item.title}\n{item.source.attribution}\n\nLicence: {item.source.licence}\n\n"
         + "".join(f"Converted from {original.url}\n" for original in item.files)
     ).encode()
     _pack(item.name, files, goal)
-    for path in paths:
-        path.unlink()
+    _remove(paths)
     same = originals.content_digest(files, rows) == item.content_sha256
     return Outcome.CONVERTED if same else Outcome.DIFFERENT
+
+
+def _converted(item: DataSet, paths: Sequence[Path]) -> tuple[originals.Rows, originals.Files]:
+    try:
+        rows, files = item.convert(paths)
+    except (
+        OSError, EOFError, zlib.error, KeyError, ValueError, IndexError, UnicodeError, csv.Error,
+        tarfile.TarError, zipfile.BadZipFile, ElementTree.ParseError, sqlite3.Error, Unsafe,
+        SyntaxError, RuntimeError,
+    ) as error:  # fmt: skip
+        raise LofidError(
+            f"What was downloaded of {item.title} is damaged or laid out in a new way ({error}) "
+            "and was removed; try again, or name a mirror with --from."
+        ) from error
+    if not rows:
+        raise LofidError(
+            f"What was downloaded of {item.title} holds no music where it was expected; "
+            "name a mirror with --from."
+        )
+    return rows, files
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _pack(name: str, files: Mapping[str, bytes], goal: Path) -> None:

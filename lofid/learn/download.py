@@ -7,11 +7,9 @@ begins anew). A download that is killed goes on from there with the next call.
 This module knows addresses and files. It must not know data sets.
 """
 
-import fcntl
 import hashlib
 import http.client
 import json
-import os
 import time
 import urllib.error
 import urllib.request
@@ -24,11 +22,13 @@ from urllib.parse import urlsplit
 
 from lofid import __version__
 from lofid.errors import LofidError
-from lofid.files import sync_folder
+from lofid.files import locked, sync_folder
 
 WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further try; one that brought something begins the list anew."""
 TIMEOUT = 30.0
+MOST = 1 << 30
+"""Bytes of a file of which nobody knows the size; GitHub asks that repositories have fewer."""
 _BLOCK = 1 << 18
 _RANGE_NOT_SATISFIABLE = 416
 _PARTIAL_CONTENT = 206
@@ -55,30 +55,20 @@ def download(
     sha256: str | None = None,
     progress: Progress | None = None,
     waits: Sequence[float] = WAITS,
+    most: int = MOST,
 ) -> None:
     """Have the file at ``url`` at ``path``, checked against ``sha256`` where it is known.
 
     Raises :class:`LofidError` where the server does not have it, the connection is lost and stays
-    lost, the checksum differs, or the disk is full; but for a differing checksum, what has come is
-    kept for the next call.
+    lost, the checksum differs, it has more than ``most`` bytes, or the disk is full; but for
+    a differing checksum or too many bytes, what has come is kept for the next call.
     """
     host = urlsplit(url).netloc or url
     part = path.with_name(f"{path.name}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LofidError(
-                    f"{path.name} is being downloaded by another lofid; wait for that one."
-                ) from error
-            if not (part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat())):
-                raise LofidError(
-                    f"{path.name} was being downloaded by another lofid, which has just ended; "
-                    "give the command again."
-                )
-            _fetch(url, file, part, progress or (lambda _have, _whole: None), waits)
+        with locked(part, f"{path.name} is being downloaded") as file:
+            _fetch(url, file, part, most, progress or (lambda _have, _whole: None), waits)
             if sha256 is not None:
                 _check(part, sha256, host)
             part.replace(path)
@@ -117,13 +107,13 @@ def _known_version(part: Path, url: str) -> _Version | None:
 
 
 def _fetch(
-    url: str, file: BinaryIO, part: Path, progress: Progress, waits: Sequence[float]
+    url: str, file: BinaryIO, part: Path, most: int, progress: Progress, waits: Sequence[float]
 ) -> None:
     tries = 0
     while True:
         before = file.tell()
         try:
-            return _one_try(url, file, part, progress)
+            return _one_try(url, file, part, most, progress)
         except _Broken:
             tries = 0 if file.tell() > before else tries
             if tries >= len(waits):
@@ -132,7 +122,7 @@ def _fetch(
         tries += 1
 
 
-def _one_try(url: str, file: BinaryIO, part: Path, progress: Progress) -> None:
+def _one_try(url: str, file: BinaryIO, part: Path, most: int, progress: Progress) -> None:
     """Bring what is missing; raises :class:`_Broken` where it ends early."""
     headers = {"User-Agent": f"lofid/{__version__}", "Accept-Encoding": "identity"}
     version = _known_version(part, url)
@@ -168,9 +158,9 @@ def _one_try(url: str, file: BinaryIO, part: Path, progress: Progress) -> None:
         tag = "" if tag.startswith("W/") else tag  # a weak one does not promise the same bytes
         _notes(part).write_text(json.dumps(asdict(_Version(url, tag))))
         length = response.headers.get("Content-Length")
-        whole = have + int(length) if length is not None else None
+        whole = have + int(length) if length is not None and length.isdecimal() else None
         progress(have, whole)
-        while True:
+        while max(have, whole or 0) <= most:
             try:
                 block = response.read1(_BLOCK)
             except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
@@ -181,6 +171,13 @@ def _one_try(url: str, file: BinaryIO, part: Path, progress: Progress) -> None:
             file.flush()
             have += len(block)
             progress(have, whole)
+        else:
+            _remove(part)
+            raise LofidError(
+                f"What {urlsplit(url).netloc} sends as {part.stem} has more than the {most:,} "
+                "bytes that it may have, and was removed; look for a mirror and name it with "
+                "--from."
+            )
     if whole is not None and have < whole:
         raise _Broken("it ended early")
 
@@ -191,12 +188,16 @@ def _emptied(file: BinaryIO) -> int:
     return 0
 
 
+def _remove(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _notes(part).unlink(missing_ok=True)
+
+
 def _check(part: Path, sha256: str, host: str) -> None:
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        part.unlink()
-        _notes(part).unlink(missing_ok=True)
+        _remove(part)
         raise LofidError(
             f"What {host} sent has another checksum than expected ({found[:16]}… instead of "
             f"{sha256[:16]}…) and was removed; try again, or name a mirror with --from."

@@ -4,12 +4,15 @@ This module knows scores. It must not know data sets or archives.
 """
 
 import io
-import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
 from xml.etree import ElementTree
 
+from lofid.learn.unpack import zipped
 from lofid.music.notes import PPQ, SIXTEENTH, Note
+
+_MOST = 64 << 20
+"""Bytes that a compressed score may unpack to."""
 
 
 def _timed(score: ElementTree.Element) -> Iterator[tuple[ElementTree.Element, Fraction, Fraction]]:
@@ -75,9 +78,9 @@ def lead_sheet(mxl: bytes) -> tuple[str, list[Note], list[ChordSymbol]]:
     Straight through, repeats not unrolled; tied notes are one. Times count from the beginning of
     the first measure, which may be an upbeat: in ticks for the melody, in quarters for the chords.
     """
-    with zipfile.ZipFile(io.BytesIO(mxl)) as packed:
-        scores = [name for name in packed.namelist() if not name.startswith("META-INF")]
-        score = ElementTree.fromstring(packed.read(scores[0]))
+    packed = zipped(io.BytesIO(mxl), _MOST)
+    scores = [content for name, content in packed if not name.startswith("META-INF")]
+    score = ElementTree.fromstring(scores[0])
     time = score.find("part/measure/attributes/time")
     metre = f"{time.findtext('beats')}/{time.findtext('beat-type')}" if time is not None else ""
     melody: list[tuple[Fraction, int, Fraction]] = []

@@ -9,16 +9,15 @@ This module knows the layout of the originals. It must not know where they come 
 
 import ast
 import csv
+import gzip
 import hashlib
 import io
 import json
 import re
 import sqlite3
 import statistics
-import tarfile
 import tempfile
 import unicodedata
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import pairwise
@@ -29,6 +28,7 @@ import mido
 
 from lofid.errors import LofidError
 from lofid.learn.musicxml import drum_hits, lead_sheet
+from lofid.learn.unpack import tarred, zipped
 from lofid.music.midi import DRUM_CHANNEL, parse_midi
 from lofid.music.notes import PPQ, TICKS_PER_BAR, Note
 
@@ -45,20 +45,11 @@ def reserved(name: str, group: str) -> bool:
     return int(digest[:8], 16) % 10_000 < RESERVED
 
 
-def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if not name.endswith("/"):
-                yield name, archive.read(name)
-
-
-def _tarred(path: Path) -> Iterator[tuple[str, bytes]]:
+def _repository(path: Path) -> Iterator[tuple[str, bytes]]:
     """A repository's files by their path inside it, as GitHub packs them (below one folder)."""
-    with tarfile.open(path, "r:gz") as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None:
-                yield member.name.partition("/")[2], content.read()
+    with gzip.open(path) as stream:
+        for name, content in tarred(stream):
+            yield name.partition("/")[2], content
 
 
 def groove(paths: Sequence[Path]) -> tuple[Rows, Files]:
@@ -66,7 +57,7 @@ def groove(paths: Sequence[Path]) -> tuple[Rows, Files]:
 
     The grooves that every drummer played in the evaluation session are one group each.
     """
-    content = {name.partition("/")[2]: data for name, data in _zipped(paths[0])}
+    content = {name.partition("/")[2]: data for name, data in zipped(paths[0])}
     rows: Rows = []
     files: Files = {name: content[name] for name in ("LICENSE", "README") if name in content}
     seen: set[bytes] = set()
@@ -92,7 +83,7 @@ def pop909(paths: Sequence[Path]) -> tuple[Rows, Files]:
     ``beat_midi.txt``.
     """
     songs: Files = {}
-    for name, data in _tarred(paths[0]):
+    for name, data in _repository(paths[0]):
         folder, _, inside = name.partition("/")
         if folder == "POP909" and "/versions/" not in name and inside:
             songs[inside] = data
@@ -100,7 +91,7 @@ def pop909(paths: Sequence[Path]) -> tuple[Rows, Files]:
             songs["LICENSE_POP909"] = data
     corrected = {
         name.rpartition("/")[2]: data
-        for name, data in _tarred(paths[1])
+        for name, data in _repository(paths[1])
         if name.startswith("POP909_processed/") or name == "LICENSE"
     }
     rows: Rows = []
@@ -141,7 +132,7 @@ def ceol_rince(paths: Sequence[Path]) -> tuple[Rows, Files]:
     """The folder ``cre_corpus`` of folk_ngram_analysis, and nothing else of that repository."""
     rows: Rows = []
     files: Files = {}
-    for name, data in _tarred(paths[0]):
+    for name, data in _repository(paths[0]):
         title = Path(name).stem
         if not name.lower().startswith("cre_corpus/midi/") or Path(name).suffix != ".mid":
             continue
@@ -155,7 +146,7 @@ def lofi_player(paths: Sequence[Path]) -> tuple[Rows, Files]:
     """The loops in ``midi/`` of Magenta's Lo-Fi Player: eight bars each, in C or A minor."""
     rows: Rows = []
     files: Files = {}
-    for name, data in _tarred(paths[0]):
+    for name, data in _repository(paths[0]):
         if name == "LICENSE":
             files[name] = data
         if not name.startswith("midi/") or not name.endswith(".mid"):
@@ -174,7 +165,7 @@ def stickflow(paths: Sequence[Path]) -> tuple[Rows, Files]:
     MIDI files are made of them: on the grid, accents at velocity 110, ghost notes (heads in
     parentheses) at 40, all else at 80; grace notes are left out.
     """
-    content = dict(_tarred(paths[0]))
+    content = dict(_repository(paths[0]))
     rows: Rows = []
     files: Files = {name: content[name] for name in ("LICENSE", "README.md") if name in content}
     for name in sorted(content):
@@ -210,7 +201,7 @@ def openewld(paths: Sequence[Path]) -> tuple[Rows, Files]:
     Of the database only number, key and path are taken: its titles and authors come from a source
     whose licence forbids commercial use.
     """
-    content = {unicodedata.normalize("NFC", name): data for name, data in _tarred(paths[0])}
+    content = {unicodedata.normalize("NFC", name): data for name, data in _repository(paths[0])}
     rows: Rows = []
     files: Files = {name: content[name] for name in ("LICENSE", "README.md") if name in content}
     for number, path, tonality in _works(_needed(content, "OpenEWLD.db")):
@@ -299,7 +290,7 @@ def free_midi_chords(paths: Sequence[Path]) -> tuple[Rows, Files]:
     One block chord a bar over its root, in C major or A minor: the ``long`` form of the packs.
     Its single chords and its other rhythms, which nobody here learns from, are left out.
     """
-    content = dict(_tarred(paths[0]))
+    content = dict(_repository(paths[0]))
     rows: Rows = []
     files: Files = {name: content[name] for name in ("LICENSE", "README.md") if name in content}
     lists = {
@@ -386,19 +377,21 @@ def _needed(content: Mapping[str, bytes], name: str) -> bytes:
     return content[name]
 
 
+_MOST_SHEET = 64 << 20
+"""Bytes that a workbook may unpack to."""
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
 def _sheet(xlsx: bytes) -> Iterator[dict[str, str]]:
     """The rows of a workbook's first sheet (ECMA-376), by the names in its first row."""
-    with zipfile.ZipFile(io.BytesIO(xlsx)) as book:
-        shared: list[str] = []
-        if "xl/sharedStrings.xml" in book.namelist():
-            for item in ElementTree.fromstring(book.read("xl/sharedStrings.xml")):
-                # Readings of Chinese titles (rPh) stand beside the text proper.
-                texts = [*item.findall(f"{_SHEET}t"), *item.findall(f"{_SHEET}r/{_SHEET}t")]
-                shared.append("".join(text.text or "" for text in texts))
-        sheet = ElementTree.fromstring(book.read("xl/worksheets/sheet1.xml"))
+    book = dict(zipped(io.BytesIO(xlsx), _MOST_SHEET))
+    shared: list[str] = []
+    if "xl/sharedStrings.xml" in book:
+        for item in ElementTree.fromstring(book["xl/sharedStrings.xml"]):
+            # Readings of Chinese titles (rPh) stand beside the text proper.
+            texts = [*item.findall(f"{_SHEET}t"), *item.findall(f"{_SHEET}r/{_SHEET}t")]
+            shared.append("".join(text.text or "" for text in texts))
+    sheet = ElementTree.fromstring(book["xl/worksheets/sheet1.xml"])
     names: dict[str, str] = {}
     for row in sheet.iter(f"{_SHEET}row"):
         cells: dict[str, str] = {}

@@ -267,7 +267,8 @@ def load_own(folder: Path) -> tuple[OwnPieces, tuple[Finding, ...]]:
 
 def _damaged(folder: Path, error: Exception) -> LofidError:
     return LofidError(
-        f"The set '{folder}' is damaged ({error}); add its MIDI files again with: lofid data add."
+        f"The set '{folder}' is damaged ({error}); add its MIDI files again with: "
+        f"lofid data add FOLDER --as {folder.name}."
     )
 
 

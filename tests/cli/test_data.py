@@ -89,6 +89,23 @@ def test_own_midi_is_added_reported_and_listed(lofid: Run, midi: Path, tmp_path:
     assert "mine" in table
 
 
+def test_a_damaged_set_does_not_hide_the_others(lofid: Run, midi: Path, tmp_path: Path) -> None:
+    for name in ("broken", "mine"):
+        lofid("add", str(midi), "--as", name)
+    manifest = tmp_path / "home" / "lofid" / "data" / "own" / "broken" / "own.json"
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    listed = lofid("list", "--json")
+    assert listed.returncode == 0
+    assert [own["name"] for own in json.loads(listed.stdout)["own"]] == ["mine"]
+    assert str(manifest.parent) in listed.stderr
+    assert "is damaged" in listed.stderr
+    assert "lofid data add FOLDER --as broken" in listed.stderr
+    assert listed.stderr.count("\n") == 1
+    table = lofid("list").stdout
+    assert "mine" in table
+    assert "broken" not in table
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
