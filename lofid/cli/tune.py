@@ -10,8 +10,9 @@ from rich import progress as rich_progress
 from rich.table import Table
 
 from lofid.cli._station import ModelOption
-from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json, remark
 from lofid.errors import LofidError
+from lofid.files import alone_in
 from lofid.rwkv.styles import Method, load_style, save_style, style_names, style_path
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def tune(
 
     path = style_path(name)
     place = path.with_name(f".{name}.tuning")
-    if path.exists() and not place.exists():
+    if path.exists() and not any(place.glob("*.pt")):
         raise LofidError(
             f"The style '{name}' is there already, and its tuning has ended; choose another name, "
             f"or remove {path} to tune it anew."
@@ -93,13 +94,16 @@ def tune(
     if data is not None:
         for player in models:
             recipe(player, data, seed)  # an archive that is missing is told before the tuning
-    tuning = Tuning(name, models, pieces, method, seed, place, folder.name, hardware, model or "")
-    stopped = _followed(tuning, tuning.steps(60 * minutes), path)
-    style = tuning.style(_general(tuning, data, seed) if data else {})
-    save_style(path, style)
-    if tuning.is_finished:
-        tuning.forget()
-    elif stopped:
+    with alone_in(place, f"The style '{name}' is being tuned"):
+        tuning = Tuning(
+            name, models, pieces, method, seed, place, folder.name, hardware, model or ""
+        )
+        stopped = _followed(tuning, tuning.steps(60 * minutes), path)
+        style = tuning.style(_general(tuning, data, seed) if data else {})
+        save_style(path, style)
+        if tuning.is_finished:
+            tuning.forget()
+    if stopped and not tuning.is_finished:
         ERR.print("Stopped; what was learned so far is kept, and the same command goes on.")
     if json:
         print_json({"style": str(path), "finished": tuning.is_finished, **_plain(style)})
@@ -139,7 +143,7 @@ def styles(json: JsonOption = False) -> None:
         try:
             found.append(load_style(name))
         except LofidError as error:  # one damaged file does not hide the others
-            ERR.print(f"lofid: {error}", highlight=False, markup=False, soft_wrap=True)
+            remark(error)
     if json:
         print_json([{"name": style.name, **_plain(style)} for style in found])
         return

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lofid.errors import LofidError
-from lofid.files import replacing
+from lofid.files import alone_in, replacing
 from lofid.rwkv.weights import INDEX, SINGLE, Model, load_model, save_folder
 
 CARD: Final = "README.md"
@@ -77,23 +77,37 @@ def install(name: str, source: str | Path, target: Path) -> dict[str, Model]:
     """Put the models of a folder, or of ``OWNER/NAME`` on the hub, at ``target``, checked.
 
     What was there stays until the new ones are complete. Returns the models by player. Raises
-    :class:`LofidError` where they cannot be had, are damaged, or cannot be written.
+    :class:`LofidError` where they cannot be had, are damaged, or cannot be written, and while
+    another process installs under that name.
     """
+    scratch = target.with_name(f".{name}.installing")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=target.parent) as scratch:
-            new = Path(scratch, "new")
-            _fetch(source, new)
-            models = {player: load_model(new / player) for player in present(new)}
-            if target.exists():
-                target.rename(Path(scratch, "old"))
-            new.rename(target)
+        with alone_in(scratch, f"The model '{name}' is being installed"):
+            _clear(scratch, target)  # an installation may have been killed
+            try:
+                new = scratch / "new"
+                _fetch(source, new)
+                models = {player: load_model(new / player) for player in present(new)}
+                if target.exists():
+                    target.rename(scratch / "old")
+                new.rename(target)
+            finally:
+                _clear(scratch, target)
     except OSError as error:
         raise LofidError(
             f"The model could not be installed at '{target}' ({error.strerror or error}); make "
             "room there, or check who owns it."
         ) from error
     return models
+
+
+def _clear(scratch: Path, target: Path) -> None:
+    """Put back what was moved away for something that never came, and remove the rest."""
+    new, old = scratch / "new", scratch / "old"
+    if old.exists() and not target.exists():
+        old.rename(target)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _fetch(source: str | Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from lofid.cli import app
+from lofid.files import alone_in
 from lofid.rwkv import shipped
 from lofid.rwkv.styles import load_style, style_names
 
@@ -79,6 +80,26 @@ def test_a_style_tuned_to_its_end_is_not_written_over(folder: Path, tmp_path: Pa
     assert finished.read_bytes() == b"a style"
 
 
+def test_what_a_killed_tuning_left_is_no_style_half_tuned(folder: Path, tmp_path: Path) -> None:
+    finished = tmp_path / "home" / "lofid" / "styles" / "mine.safetensors"
+    finished.with_name(".mine.tuning").mkdir(parents=True)  # killed before its first round ended
+    finished.write_bytes(b"a style from elsewhere")
+    done = lofid("tune", folder, "--as", "mine", "--minutes", "0.01")
+    assert "its tuning has ended" in str(done.exception)
+    assert finished.read_bytes() == b"a style from elsewhere"
+
+
+def test_a_tuning_is_one_process(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "home" / "lofid" / "styles" / ".mine.tuning"
+    with alone_in(place, "The style 'mine' is being tuned"):
+        done = lofid("tune", folder, "--as", "mine", "--minutes", "0.01")
+        assert "is being tuned by another lofid" in str(done.exception)
+    assert not place.exists()
+    assert not style_names()
+    done = lofid("tune", folder, "--as", "mine", "--minutes", "0.01")
+    assert style_names() == ["mine"], done.output
+
+
 def test_ctrl_c_keeps_what_is_there(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lofid", "tune", str(folder), "--as", "mine"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
@@ -90,7 +111,7 @@ def test_ctrl_c_keeps_what_is_there(folder: Path, tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "Stopped; what was learned so far is kept" in remarks
     assert load_style("mine").card.models
-    assert (path.parent / ".mine.tuning" / "keys.pt").exists()
+    assert [left.name for left in (path.parent / ".mine.tuning").iterdir()] == ["keys.pt"]
 
 
 def test_each_fault_has_its_sentence(folder: Path, tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 """Files that are either complete or not there."""
 
 import os
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 from threading import Barrier
 
 import pytest
 
 from lofid.errors import LofidError
-from lofid.files import replacing
+from lofid.files import alone_in, replacing
 
 
 def test_many_may_write_one_file_at_once(tmp_path: Path) -> None:
@@ -45,3 +49,35 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(LofidError, match="could not be written"), replacing(path / "in") as inside:
         inside.write_text("x")
+
+
+def test_a_folder_is_one_process_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    code = (
+        "import sys; from pathlib import Path; from lofid.files import alone_in\n"
+        "with alone_in(Path(sys.argv[1]), 'It is used'): print('here', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "here\n"
+        with pytest.raises(LofidError, match=r"^It is used by another lofid; wait"):
+            alone_in(folder, "It is used").__enter__()
+        (folder / "half").touch()
+        child.kill()
+    with alone_in(folder, "It is used"):  # the dead hold nothing, and what they left is there
+        assert sorted(path.name for path in folder.iterdir()) == ["half", "lock"]
+    assert [path.name for path in folder.iterdir()] == ["half"]
+    (folder / "half").unlink()
+    with alone_in(folder, "It is used"):
+        pass
+    assert not folder.exists()
+
+
+def test_a_folder_that_goes_meanwhile_is_not_taken_for_the_next_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    with alone_in(folder, "It is used"):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "lock").touch()  # another process', which has begun already
+    assert (folder / "lock").exists()

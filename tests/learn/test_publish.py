@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lofid.errors import LofidError
+from lofid.files import alone_in
 from lofid.learn.publish import from_pretrained, install, present, save_pretrained
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.weights import DataSource, Model, ModelCard, load_model, tensor_shapes
@@ -102,6 +103,30 @@ def test_models_are_installed_whole_or_not_at_all(packed: Path, tmp_path: Path) 
     save_pretrained(packed, "mine", {"keys": a_model(7)})
     install("mine", packed, target)
     assert load_model(target / "keys").hash != first
+
+
+def test_an_installation_that_was_killed_is_cleared_away(packed: Path, tmp_path: Path) -> None:
+    target = tmp_path / "models" / "mine"
+    install("mine", packed, target)
+    first = load_model(target / "keys").hash
+    scratch = target.with_name(".mine.installing")
+    (scratch / "new" / "keys").mkdir(parents=True)
+    target.rename(scratch / "old")  # amid the last two steps
+    (packed / "keys" / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(LofidError, match="damaged"):
+        install("mine", packed, target)
+    assert load_model(target / "keys").hash == first
+    assert [path.name for path in target.parent.iterdir()] == ["mine"]
+
+
+def test_two_do_not_install_one_model_at_once(packed: Path, tmp_path: Path) -> None:
+    target = tmp_path / "models" / "mine"
+    with (
+        alone_in(target.with_name(".mine.installing"), "The model 'mine' is being installed"),
+        pytest.raises(LofidError, match="by another lofid"),
+    ):
+        install("mine", packed, target)
+    assert not list(target.parent.iterdir())
 
 
 def test_a_folder_without_models_has_its_sentence(tmp_path: Path) -> None:
