@@ -145,6 +145,7 @@ class _Methods:
     presets = _Method(protocol.ListPresets)
     preset_load = _Method(protocol.PresetLoad)
     preset_save = _Method(protocol.PresetSave)
+    preset_remove = _Method(protocol.PresetRemove)
     preset_morph = _Method(protocol.PresetMorph)
     play = _Method(protocol.Play)
     pause = _Method(protocol.Pause)

@@ -19,7 +19,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "protocol.md"
 
 GROUPS = {
     "Telling": "status parameters get presets outputs snapshot_list",
-    "Parameters and presets": "set volume preset_load preset_save preset_morph",
+    "Parameters and presets": "set volume preset_load preset_save preset_remove preset_morph",
     "Who plays, and whether": "play pause stop mute solo panic shutdown",
     "The course of the music": "next seed rewind branch branch_listen branch_adopt branch_drop",
     "Kept moments": "snapshot_save snapshot_load snapshot_remove like",

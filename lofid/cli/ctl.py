@@ -14,7 +14,7 @@ from rich.table import Table
 from lofid.cli._daemon import SESSION, Connect, ConnectOption, KeysOption, SessionOption, connector
 from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.cli._terminal import OUT, JsonOption, in_words, print_json
-from lofid.compose.preset import preset_names
+from lofid.compose.preset import own_names, preset_names
 from lofid.music.notes import Part
 from lofid.music.parameters import PARAMETERS, Kind
 from lofid.service import protocol
@@ -64,7 +64,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings=_HELP,
 )
-preset = typer.Typer(help="List, load, save presets, or go over to one.", no_args_is_help=True)
+preset = typer.Typer(
+    help="List, load, save, remove presets, or go over to one.", no_args_is_help=True
+)
 output = typer.Typer(help="Where the music goes.", no_args_is_help=True)
 record = typer.Typer(help="Record audio and notes.", no_args_is_help=True)
 snapshot = typer.Typer(
@@ -94,6 +96,10 @@ def _complete_path(typed: str) -> list[tuple[str, str]]:
 
 def _complete_preset(typed: str) -> list[str]:
     return [name for name in preset_names(Places.of().presets) if name.startswith(typed)]
+
+
+def _complete_own_preset(typed: str) -> list[str]:
+    return [name for name in own_names(Places.of().presets) if name.startswith(typed)]
 
 
 PathArgument = Annotated[
@@ -298,6 +304,19 @@ def preset_save(
 ) -> None:
     """Keep the settings as they are now as a preset of your own."""
     _ask(context, protocol.PresetSave(name, description), json)
+
+
+@preset.command("rm", hidden=True)
+@preset.command("remove")
+def preset_remove(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="One of your own.", autocompletion=_complete_own_preset)
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Remove a preset of your own; what plays stays as it is. rm is short for it."""
+    _ask(context, protocol.PresetRemove(name), json)
 
 
 @preset.command("morph")

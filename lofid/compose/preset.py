@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from lofid.errors import LofidError
-from lofid.files import user_path, write_durably, xdg_folder
+from lofid.files import sync_folder, user_path, write_durably, xdg_folder
 from lofid.music.parameters import GROUPS, PARAMETERS, Settings
 
 DEFAULT = "study"
@@ -60,8 +60,12 @@ def preset_names(folder: Path | None = None) -> list[str]:
     ``folder`` is where these lie, :func:`own_presets` where it is None.
     """
     shipped = sorted(path.stem for path in _shipped().iterdir() if path.suffix == ".toml")
-    own = sorted(path.stem for path in (folder or own_presets()).glob("*.toml"))
-    return list(dict.fromkeys([DEFAULT, *shipped, *own]))
+    return list(dict.fromkeys([DEFAULT, *shipped, *own_names(folder or own_presets())]))
+
+
+def own_names(folder: Path) -> list[str]:
+    """The user's own presets, which lie in ``folder``."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 def all_presets(folder: Path | None = None) -> list[Preset]:
@@ -210,6 +214,30 @@ def save_preset(
         ) from error
     write_durably(path, content)
     return path
+
+
+def remove_preset(folder: Path, name: str) -> None:
+    """Remove a preset of the user's own; one of lofid's that it hid is there again.
+
+    Raises :class:`LofidError` for one of lofid's, for an unknown name, and where the disk refuses.
+    """
+    own = own_names(folder)
+    if name not in own:
+        if name in preset_names(folder):
+            raise LofidError(
+                f"The preset '{name}' comes with lofid and stays; only your own can be removed."
+            )
+        near = get_close_matches(name, own, n=2)
+        known = f"did you mean {' or '.join(near)}?" if near else "'lofid presets' names them."
+        raise LofidError(f"You have no preset '{name[:60]}' of your own; {known}")
+    try:
+        (folder / f"{name}.toml").unlink()
+        sync_folder(folder)
+    except OSError as error:
+        raise LofidError(
+            f"The preset '{name}' cannot be removed ({error.strerror}); check its folder "
+            f"'{folder}'."
+        ) from error
 
 
 def _toml(value: object) -> str:

@@ -13,7 +13,14 @@ from functools import partial, singledispatchmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lofid.compose.preset import Preset, all_presets, load_preset, preset_names, save_preset
+from lofid.compose.preset import (
+    Preset,
+    all_presets,
+    load_preset,
+    preset_names,
+    remove_preset,
+    save_preset,
+)
 from lofid.compose.session import Moment, check_models
 from lofid.compose.station import SessionState
 from lofid.compose.steering import another_turn, next_section, next_song, opening
@@ -116,6 +123,18 @@ class Answers:
         return self._on_disk(
             lambda: save_preset(folder, request.name, request.description, settings, style), saved
         )
+
+    @answer.register
+    def _preset_remove(self, request: protocol.PresetRemove) -> Deferred:
+        folder = self._desk.places.presets
+
+        def remove() -> None:
+            is_there = request.name in preset_names(folder)
+            kind = protocol.ErrorKind.REFUSED if is_there else protocol.ErrorKind.UNKNOWN
+            with _about("name", "a preset of your own, as 'presets' tells them", kind):
+                remove_preset(folder, request.name)
+
+        return self._on_disk(remove, lambda _: protocol.Done())
 
     @answer.register
     def _preset_morph(self, request: protocol.PresetMorph) -> Result:

@@ -574,6 +574,12 @@ class PresetSave(Request[Saved], frozen=True):
     description: Annotated[str, Meta(max_length=200, description="One sentence about it.")] = ""
 
 
+class PresetRemove(Request[Done], frozen=True):
+    """Remove a preset of the user's own; the settings that play stay as they are."""
+
+    name: Annotated[Name, Meta(description="Its name; lofid's own presets stay.")]
+
+
 class PresetMorph(Request[Heard], frozen=True):
     """Go over to a preset bar by bar."""
 

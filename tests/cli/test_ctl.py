@@ -116,7 +116,8 @@ def test_what_the_daemon_refuses_is_one_sentence_or_json(daemon: Daemon) -> None
     "command",
     [
         "parameters", "preset list", "preset save mine -d Mine", "preset load rain",
-        "preset morph sleepy --bars 8", "pause", "play", "mute keys", "mute keys --off",
+        "preset morph sleepy --bars 8", "preset rm mine",
+        "pause", "play", "mute keys", "mute keys --off",
         "solo drums", "solo drums --off", "next", "next song", "rewind 1", "output list",
         "output add null --name more", "output remove more", "record start take",
         "record stop", "snapshot save a", "snapshot list", "snapshot load a", "snapshot rm a",
@@ -172,6 +173,15 @@ def test_paths_and_presets_are_completed(daemon: Daemon) -> None:
 
     assert "sound.rain" in completed("lofid ctl get ")
     assert "rain" in completed("lofid ctl preset load ").split()
+    assert ctl(daemon, "preset", "save", "evening").exit_code == 0
+    assert completed("lofid ctl preset remove ").split() == ["evening"]
+    refused = lofid(daemon, "ctl", "preset", "remove", "rain", "--json")
+    assert refused.returncode == 1
+    problem = json.loads(refused.stdout)
+    assert (problem["kind"], problem["field"]) == ("refused", "name")
+    assert "comes with lofid" in problem["text"]
+    assert lofid(daemon, "ctl", "preset", "remove", "evening", "--json").stdout == "{}\n"
+    assert completed("lofid ctl preset remove ").split() == []
 
 
 def test_keys_are_made_and_given_out(daemon: Daemon, tmp_path: Path) -> None:

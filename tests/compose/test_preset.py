@@ -14,6 +14,7 @@ from lofid.compose.preset import (
     parse_preset,
     preset_names,
     preset_text,
+    remove_preset,
     save_preset,
 )
 from lofid.errors import LofidError
@@ -171,6 +172,21 @@ def test_a_name_of_a_preset_is_no_path(name: str, tmp_path: Path) -> None:
     with pytest.raises(LofidError, match="preset cannot be called"):
         save_preset(tmp_path, name, "", Settings())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_own_presets_are_removed_and_lofids_stay(tmp_path: Path) -> None:
+    for name in ("mine", "rain"):
+        save_preset(tmp_path, name, "My own.", Settings())
+    with pytest.raises(LofidError, match="did you mean mine"):
+        remove_preset(tmp_path, "mime")
+    for name in ("mine", "rain"):
+        remove_preset(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+    assert load_preset("rain", tmp_path).description != "My own."
+    with pytest.raises(LofidError, match="comes with lofid"):
+        remove_preset(tmp_path, "rain")
+    with pytest.raises(LofidError, match="of your own"):
+        remove_preset(tmp_path, "../mine")
 
 
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
