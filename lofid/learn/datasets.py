@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from lofid.errors import LofidError
-from lofid.files import replacing, user_path
+from lofid.files import alone_in, replacing, user_path
 from lofid.learn import originals
 from lofid.learn.archives import fingerprint
 from lofid.learn.download import MOST, WAITS, Progress, download
@@ -256,7 +256,8 @@ def get(
 
     ``mirror`` is a folder or an http(s) address with packed archives; without it the authors'
     own publication is fetched and converted. Raises :class:`LofidError` for what
-    :func:`~lofid.learn.download.download` does, and for an original that is not as expected.
+    :func:`~lofid.learn.download.download` does, for an original that is not as expected, and while
+    another process gets the same one.
     """
     goal = data / f"{item.name}.tar.xz"
     if goal.is_file() or (data / item.name).is_dir():
@@ -267,13 +268,16 @@ def get(
         raise LofidError(
             f"The folder '{data}' cannot be made ({error.strerror}); name another with --data."
         ) from error
-    if mirror is None:
-        return _from_originals(item, data, goal, progress, waits)
-    if urlsplit(mirror).scheme in ("http", "https"):
-        url = f"{mirror.rstrip('/')}/{goal.name}"
-        download(url, goal, item.packed_sha256, progress, waits, item.packed_bytes)
-    else:
-        _from_folder(item, user_path(mirror) / goal.name, goal, progress)
+    with alone_in(data / f".{item.name}.fetching", f"The data set {item.short} is being fetched"):
+        for left in data.glob(f".{item.name}.tar.*.part.xz"):  # of a process that was killed
+            left.unlink(missing_ok=True)
+        if mirror is None:
+            return _from_originals(item, data, goal, progress, waits)
+        if urlsplit(mirror).scheme in ("http", "https"):
+            url = f"{mirror.rstrip('/')}/{goal.name}"
+            download(url, goal, item.packed_sha256, progress, waits, item.packed_bytes)
+        else:
+            _from_folder(item, user_path(mirror) / goal.name, goal, progress)
     return Outcome.VERIFIED
 
 

@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from lofid.errors import LofidError
+from lofid.files import temporary_name
 from lofid.learn import originals, pieces
 from lofid.learn.archives import data_folder, open_archive
 from lofid.learn.datasets import (
@@ -102,6 +103,31 @@ def test_a_mirror_may_be_a_folder_or_an_address(
         assert len(list(pieces.read_loops(open_archive(data, packed.name)))) == 1
         assert [path.name for path in data.iterdir()] == [f"{packed.name}.tar.xz"]
         assert get(packed, data, "nowhere") is Outcome.PRESENT
+
+
+def test_what_a_killed_process_left_goes_with_the_next(
+    packed: DataSet, served: tuple[Path, str], tmp_path: Path
+) -> None:
+    goal = tmp_path / f"{packed.name}.tar.xz"
+    temporary_name(goal).write_bytes(b"half of it")
+    get(packed, tmp_path, str(served[0]))
+    assert [path.name for path in tmp_path.iterdir() if path != served[0]] == [goal.name]
+
+
+def test_a_set_is_got_by_one_process(
+    packed: DataSet, served: tuple[Path, str], tmp_path: Path
+) -> None:
+    refused: list[str] = []
+
+    def meanwhile(_have: int, _whole: int | None) -> None:
+        with pytest.raises(
+            LofidError, match="lofi-player is being fetched by another lofid"
+        ) as error:
+            get(packed, tmp_path, served[1])
+        refused.append(str(error.value))
+
+    assert get(packed, tmp_path, str(served[0]), meanwhile) is Outcome.VERIFIED
+    assert refused
 
 
 @pytest.mark.parametrize("by_address", [True, False])
