@@ -144,7 +144,7 @@ def _matched(text: str, count: int) -> Heard:
 def figures(folder: Path, count: int) -> list[Figure]:
     """The figures of both kinds of port; ``count`` messages each, 200 a second."""
     group, note = "MIDI on jackd --realtime", f"{count:,} messages, 200 a second"
-    soft = measured(folder, "midi", "lofid:lofid", 64, count)
+    soft = measured(folder, "midi", "lofid-out:lofid-out", 64, count)
     hard = measured(folder, "jack", "lofid:out", 1024, count)
     return [
         Figure(group, "rtmidi, lost", soft.lost, "messages", Target(high=0), note=note),

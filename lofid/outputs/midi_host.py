@@ -27,6 +27,7 @@ class Port:
     """A virtual output and input of one name; what comes in is told on the line.
 
     It stands on ALSA or CoreMIDI, else on JACK; raises :class:`LofidError` where none is there.
+    On JACK it is two clients, NAME-out and NAME-in: NAME is that of a port of JACK's own kind.
     """
 
     def __init__(self, setup: Setup, line: Line) -> None:
@@ -37,26 +38,27 @@ class Port:
         self._gone = False
         self.xruns = 0
         """Periods in which JACK may have dropped what was sent."""
-        incoming = f"{setup.name}-in"
+        outgoing, incoming = setup.name, f"{setup.name}-in"
         for system, api in (("ALSA", rtmidi.API_LINUX_ALSA), ("CoreMIDI", rtmidi.API_MACOSX_CORE)):
             if api in rtmidi.get_compiled_api():
                 try:
-                    self._out: Any = rtmidi.MidiOut(api, name=setup.name)
+                    self._out: Any = rtmidi.MidiOut(api, name=outgoing)
                 except rtmidi.SystemError:
                     continue
                 self.system = system
                 break
         else:
             api, self.system = rtmidi.API_UNIX_JACK, "JACK"
-            jack = _jack(setup.name)
+            outgoing = f"{setup.name}-out"
+            jack = _jack(setup.name, outgoing)
             jack.set_shutdown_callback(self._ended)
             jack.set_xrun_callback(self._count_xrun)
             jack.activate()
-            self._out = rtmidi.MidiOut(api, name=setup.name)
-            ports = f"{setup.name}:{setup.name}", f"{incoming}:{incoming}"
+            self._out = rtmidi.MidiOut(api, name=outgoing)
+            ports = f"{outgoing}:{outgoing}", f"{incoming}:{incoming}"
             self._patchbay = Patchbay(jack, *ports, setup.wires)
         self._in: Any = rtmidi.MidiIn(api, name=incoming)
-        self._out.open_virtual_port(setup.name)
+        self._out.open_virtual_port(outgoing)
         self._in.ignore_types(sysex=True, timing=False, active_sense=True)
         self._in.set_callback(self._came)
         self._in.open_virtual_port(incoming)
@@ -86,7 +88,8 @@ class Port:
         self._gone = True
 
 
-def _jack(name: str) -> Any:
+def _jack(name: str, outgoing: str) -> Any:
+    """A client that wires the port ``name``, once nobody else is called ``outgoing``."""
     try:
         client = open_client(f"{name}-wires")
     except LofidError as error:
@@ -94,7 +97,7 @@ def _jack(name: str) -> Any:
             "This machine has no ALSA sequencer (the kernel module snd-seq) for MIDI ports, and "
             f"JACK is no way out: {error}"
         ) from None
-    free_name(client, name)
+    free_name(client, outgoing)
     return client
 
 

@@ -90,5 +90,6 @@ def free_name(client: Any, name: str) -> None:
 
 def _taken(name: str) -> LofidError:
     return LofidError(
-        f"JACK has a client '{name}' already; choose another: jack:{name}2, midi:{name}2."
+        f"JACK has a client '{name}' already; give this output a name of its own: jack:NAME, "
+        "midi:NAME."
     )

@@ -20,7 +20,10 @@ from lofid.outputs import Block, Event, Output, Received, parse
 from lofid.outputs.messages import Status
 from lofid.service.sync import ClockFollower
 
-PORTS = {"midi": ("lofid:lofid", "lofid-in:lofid-in"), "jack": ("lofid:out", "lofid:in")}
+PORTS = {
+    "midi": ("lofid-out:lofid-out", "lofid-in:lofid-in"),
+    "jack": ("lofid:out", "lofid:in"),
+}
 LEAD = 0.05  # seconds between a block's being written and its being heard
 
 FEED = """
@@ -277,6 +280,17 @@ def test_late_messages_are_counted_and_sent(ear: Any) -> None:
         output.write(Block(0, np.zeros((512, 2), np.float32), (late,), (), time.monotonic() - 0.5))
         ear.until(lambda: ear.sounding() == {(0, 60)})
         ear.until(lambda: output.received() == [] and output.details().get("late", 0) == 1)
+
+
+@pytest.mark.parametrize("kinds", [("jack", "midi"), ("midi", "jack")])
+def test_both_kinds_play_side_by_side_under_their_own_names(
+    kinds: tuple[str, str], ear: Any
+) -> None:
+    with opened(kinds[0]) as first, opened(kinds[1]) as second:
+        for output, kind, pitch in ((first, kinds[0], 60), (second, kinds[1], 64)):
+            ear.connect(PORTS[kind][0])
+            play(output, [Event(0, Status.NOTE_ON, (pitch, 80), Part.KEYS)])
+        ear.until(lambda: ear.sounding() == {(0, 60), (0, 64)})
 
 
 def test_names_that_cannot_be(server: Any) -> None:
