@@ -110,13 +110,14 @@ def serve(
         voices={option: str(value) for option, value in given.items() if value is not None},
         engine=engine,
     )
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP):  # of which several may come for one reason
         signal.signal(number, lambda *_: desk.leave())
+    signal.signal(signal.SIGINT, lambda *_: desk.interrupt())
     signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop: a process has ended
     signal.set_wakeup_fd(desk.wake_fd, warn_on_full_buffer=False)
     ERR.print(
         f"Playing session '{session}'. Steer it with `lofid ctl`, watch it with `lofid watch`; "
-        "Ctrl-C ends, and keeps it.",
+        "Ctrl-C ends, and keeps it; once more, and it waits for no output.",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -83,6 +83,7 @@ _TURN = 0.25  # seconds between two looks at what sends no message
 _FIRST_START, _NEXT_START = 180.0, 20.0  # seconds; the first start of all compiles the engine
 _NOT_CLOSED = ("opening", "playing", "waiting")
 _LEAVING = 15.0  # seconds that outputs get to finish their files
+_HURRIED = 1.0  # seconds that are left of these when somebody is in a hurry
 _LONGEST_BACK_OFF = 10.0
 _GIVE_UP_PLACE, _GIVE_UP_SONG = 2, 4  # failures in a row after which the course is changed
 
@@ -155,7 +156,7 @@ class Desk:
         self._stage_told = self.began
         self._patience = {"writer": 0.0, "stage": 0.0}  # seconds
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._leaving = False
+        self._leaving = self._hurried = False
         self._soon: deque[Callable[[], None]] = deque()
         self._wake = socket.socketpair()
         for end in self._wake:
@@ -241,6 +242,11 @@ class Desk:
 
     def leave(self) -> None:
         """End after this turn of the loop; a signal handler may call it."""
+        self._leaving = True
+
+    def interrupt(self) -> None:
+        """End as by :meth:`leave`; the second time, without waiting for outputs that take long."""
+        self._hurried = self._leaving
         self._leaving = True
 
     @property
@@ -373,6 +379,10 @@ class Desk:
         self.stage.send(links.Leave())
         until = time.monotonic() + _LEAVING
         while self.stage.running and (left := until - time.monotonic()) > 0:
+            if self._hurried:
+                until = min(until, time.monotonic() + _HURRIED)
+                self._hurried = False
+                _LOG.info("The outputs get %g s more to end.", _HURRIED)
             if self.stage.link is not None and self.stage.link.socket.poll(
                 min(100, round(left * 1000))
             ):

@@ -1,5 +1,7 @@
 """The whole daemon: real processes, real sockets, steered and hurt from outside."""
 
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -334,6 +336,33 @@ def test_ends_by_request_and_goes_on(folder: Path) -> None:
             assert "goes on as it was" in daemon.log.read_text("utf-8"), "--seed counts no more"
             assert listener.client.get("mix.drums").value == -9
             assert listener.client.get("music.tempo").value == 66
+
+
+def test_a_second_ctrl_c_does_not_wait_for_outputs_and_finishes_files(folder: Path) -> None:
+    file, steady = folder / "x.wav", ["--output", "null", "--seed", "7"]
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        Daemon(folder, [*steady, "--output", f"file:{file}"]) as daemon,
+    ):
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(PATIENCE)
+        daemon.environment["NOTIFY_SOCKET"] = str(folder / "notify")
+        for hangs in (False, True):
+            daemon.start()
+            with daemon.listening("bar") as listener:
+                listener.bar()
+            if hangs:
+                daemon.process("stage").suspend()
+            desk = daemon.process("desk")
+            desk.send_signal(signal.SIGINT)
+            while manager.recv(100) != b"STOPPING=1":
+                pass
+            desk.send_signal(signal.SIGINT)
+            assert daemon.stop() == 0
+            log = daemon.log.read_text("utf-8")
+            assert "Traceback" not in log
+        assert "The outputs get 1 s more to end." in log
+        assert sf.info(str(file)).duration > 0
 
 
 def test_nobody_home_is_one_sentence(folder: Path) -> None:
