@@ -30,9 +30,10 @@ from lofid.music.parameters import Settings
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.triton import TritonEngine
-from lofid.rwkv.weights import Tensors, tensor_shapes
+from lofid.rwkv.weights import Tensors
 from lofid.tokens import drums, keys
 
+Make = Callable[[RwkvConfig, int], Tensors]
 PLAYERS = {"keys": keys_player, "drums": drums_player}
 CONFIGS = {
     name: RwkvConfig(layers=1, width=64, vocabulary=len(of.VOCABULARY), mix_rank=16)
@@ -42,16 +43,9 @@ SHORT = 4
 """Event tokens after which a bar ends as soon as it may: the interpreter is slow."""
 
 
-def random_tensors(config: RwkvConfig, seed: int) -> Tensors:
-    rng = np.random.Generator(np.random.Philox(seed))
-    tensors = {}
-    for name, shape in tensor_shapes(config).items():
-        size = 0.125 if len(shape) > 1 and name != "emb.weight" else 1.0
-        tensors[name] = (size * rng.standard_normal(shape)).astype(np.float32)
-    return tensors
-
-
-def players(engine: type[CpuEngine] | type[TritonEngine]) -> tuple[Player, Player]:
+def players(
+    engine: type[CpuEngine] | type[TritonEngine], random_tensors: Make
+) -> tuple[Player, Player]:
     of: list[Player] = []
     for seed, (name, config) in enumerate(CONFIGS.items()):
         player = PLAYERS[name](engine(config, random_tensors(config, seed)))
@@ -60,13 +54,13 @@ def players(engine: type[CpuEngine] | type[TritonEngine]) -> tuple[Player, Playe
 
 
 @pytest.fixture(scope="module")
-def on_cpu() -> tuple[Player, Player]:
-    return players(CpuEngine)
+def on_cpu(random_tensors: Make) -> tuple[Player, Player]:
+    return players(CpuEngine, random_tensors)
 
 
 @pytest.fixture(scope="module")
-def on_gpu() -> tuple[Player, Player]:
-    return players(TritonEngine)
+def on_gpu(random_tensors: Make) -> tuple[Player, Player]:
+    return players(TritonEngine, random_tensors)
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +149,9 @@ def test_logits_that_are_no_numbers_are_told_and_slots_are_free_again(
             duo.play(hearing(of_keys, 3), hearing(broken, 7))
 
 
-def test_models_of_different_shape_play_on_two_threads(on_gpu: tuple[Player, Player]) -> None:
+def test_models_of_different_shape_play_on_two_threads(
+    on_gpu: tuple[Player, Player], random_tensors: Make
+) -> None:
     config = replace(CONFIGS["drums"], width=128)
     wider = drums_player(TritonEngine(config, random_tensors(config, 3)))
     assert isinstance(opened_duo(*on_gpu), Stacked)

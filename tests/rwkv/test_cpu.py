@@ -22,9 +22,11 @@ from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import STORAGES, CpuEngine, Storage
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.state import State
-from lofid.rwkv.weights import Tensors, tensor_shapes
+from lofid.rwkv.weights import Tensors
 
 Floats = NDArray[np.float32]
+Make = Callable[[RwkvConfig, int], Tensors]
+Opened = Callable[[int, Storage], CpuEngine]
 
 SHAPES = [
     RwkvConfig(layers=1, width=64, vocabulary=1),
@@ -32,29 +34,6 @@ SHAPES = [
     RwkvConfig(layers=2, width=192, vocabulary=65, mix_rank=16, decay_rank=24),
     RwkvConfig(layers=6, width=256, vocabulary=723),
 ]
-
-
-def random_tensors(config: RwkvConfig, seed: int = 0) -> Tensors:
-    """Spread as the official recipe and training leave them; no tensor without effect."""
-    rng = np.random.default_rng(seed)
-    tensors = {}
-    for name, shape in tensor_shapes(config).items():
-        kind = name.rpartition("att.")[2]
-        noise = rng.standard_normal(shape, dtype=np.float32)
-        if kind == "time_decay":
-            tensor = np.linspace(-6, -1, config.width, dtype=np.float32) + 0.2 * noise
-        elif ".time_maa_" in name and len(shape) == 3 and shape[0] == 1:
-            tensor = rng.uniform(0, 1, shape)
-        elif kind == "time_faaaa":
-            tensor = 0.5 * noise
-        elif len(shape) == 1:
-            tensor = 0.1 * noise + name.endswith("weight")
-        elif name == "emb.weight":
-            tensor = noise
-        else:
-            tensor = noise / np.sqrt(config.width)
-        tensors[name] = tensor.astype(np.float32).reshape(shape)
-    return tensors
 
 
 def random_tokens(config: RwkvConfig, count: int) -> list[int]:
@@ -82,8 +61,10 @@ def divergence(expected: Floats, found: Floats) -> float:
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_fp32_logits_and_state_match_the_rwkv_package(config: RwkvConfig, tmp_path: Path) -> None:
-    tensors = random_tensors(config)
+def test_fp32_logits_and_state_match_the_rwkv_package(
+    random_tensors: Make, config: RwkvConfig, tmp_path: Path
+) -> None:
+    tensors = random_tensors(config, 0)
     other = package_model(config, tensors, tmp_path)
     engine, state = CpuEngine(config, tensors, "fp32"), State.zero(config)
     other_state: Any = None
@@ -100,9 +81,9 @@ def test_fp32_logits_and_state_match_the_rwkv_package(config: RwkvConfig, tmp_pa
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_smaller_storage_stays_close(storage: Storage) -> None:
+def test_smaller_storage_stays_close(random_tensors: Make, storage: Storage) -> None:
     config = SHAPES[-1]
-    tensors, tokens = random_tensors(config), random_tokens(config, 64)
+    tensors, tokens = random_tensors(config, 0), random_tokens(config, 64)
     exact = logits_one_by_one(CpuEngine(config, tensors, "fp32"), tokens, State.zero(config))
     found = logits_one_by_one(CpuEngine(config, tensors, storage), tokens, State.zero(config))
     assert divergence(exact, found) < {"fp32": 1e-9, "bf16": 1e-4, "int8": 2e-3}[storage]
@@ -110,9 +91,10 @@ def test_smaller_storage_stays_close(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_many_tokens_in_one_call_equal_one_by_one(storage: Storage) -> None:
+def test_many_tokens_in_one_call_equal_one_by_one(random_tensors: Make, storage: Storage) -> None:
     config = SHAPES[1]
-    engine, tokens = CpuEngine(config, random_tensors(config), storage), random_tokens(config, 50)
+    engine = CpuEngine(config, random_tensors(config, 0), storage)
+    tokens = random_tokens(config, 50)
     single, block = State.zero(config), State.zero(config)
     expected = logits_one_by_one(engine, tokens, single)[-1]
     np.testing.assert_array_equal(engine.forward(tokens, block), expected)
@@ -125,9 +107,13 @@ def assert_same(found: State, expected: State) -> None:
     np.testing.assert_array_equal(found.ffn_shift, expected.ffn_shift)
 
 
-@cache
-def small_engine(shape: int, storage: Storage) -> CpuEngine:
-    return CpuEngine(SHAPES[shape], random_tensors(SHAPES[shape]), storage)
+@pytest.fixture(scope="module")
+def small_engine(random_tensors: Make) -> Opened:
+    @cache
+    def made(shape: int, storage: Storage) -> CpuEngine:
+        return CpuEngine(SHAPES[shape], random_tensors(SHAPES[shape], 0), storage)
+
+    return made
 
 
 @settings(max_examples=40, deadline=None)
@@ -139,7 +125,12 @@ def small_engine(shape: int, storage: Storage) -> CpuEngine:
     seed=st.integers(0, 99),
 )
 def test_a_batch_is_to_the_bit_what_each_stream_is_alone(
-    shape: int, storage: Storage, streams: int, before: list[int], seed: int
+    small_engine: Opened,
+    shape: int,
+    storage: Storage,
+    streams: int,
+    before: list[int],
+    seed: int,
 ) -> None:
     """Streams of different pasts, several steps, so that each one's state has to be right."""
     config, engine = SHAPES[shape], small_engine(shape, storage)
@@ -159,7 +150,7 @@ def test_a_batch_is_to_the_bit_what_each_stream_is_alone(
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_nothing_is_allocated_for_a_token(storage: Storage) -> None:
+def test_nothing_is_allocated_for_a_token(small_engine: Opened, storage: Storage) -> None:
     config, engine = SHAPES[1], small_engine(1, storage)
     states = [State.zero(config) for _ in range(3)]
 
@@ -183,9 +174,9 @@ def test_nothing_is_allocated_for_a_token(storage: Storage) -> None:
     assert most - settled < 20_000
 
 
-def test_a_copied_state_is_a_moment_to_return_to() -> None:
+def test_a_copied_state_is_a_moment_to_return_to(random_tensors: Make) -> None:
     config = SHAPES[1]
-    engine, tokens = CpuEngine(config, random_tensors(config)), random_tokens(config, 30)
+    engine, tokens = CpuEngine(config, random_tensors(config, 0)), random_tokens(config, 30)
     state = State.zero(config)
     engine.forward(tokens, state)
     kept = state.copy()
@@ -194,7 +185,7 @@ def test_a_copied_state_is_a_moment_to_return_to() -> None:
     np.testing.assert_array_equal(logits_one_by_one(engine, tokens, kept), first)
 
 
-def test_two_engines_in_two_threads_give_what_they_give_alone() -> None:
+def test_two_engines_in_two_threads_give_what_they_give_alone(random_tensors: Make) -> None:
     config = SHAPES[-1]
     engines = [CpuEngine(config, random_tensors(config, seed)) for seed in (1, 2)]
     tokens = random_tokens(config, 200)
@@ -208,9 +199,9 @@ def test_two_engines_in_two_threads_give_what_they_give_alone() -> None:
     np.testing.assert_array_equal(together, alone)
 
 
-def test_nothing_explodes_where_activations_are_extreme() -> None:
+def test_nothing_explodes_where_activations_are_extreme(random_tensors: Make) -> None:
     config = SHAPES[1]
-    tensors = random_tensors(config)
+    tensors = random_tensors(config, 0)
     for name, tensor in tensors.items():
         if name.endswith(("time_decay", "att.gate.weight", "ffn.receptance.weight")):
             np.multiply(tensor, 200, out=tensor)
@@ -218,9 +209,9 @@ def test_nothing_explodes_where_activations_are_extreme() -> None:
     assert np.isfinite(engine.forward(random_tokens(config, 100), State.zero(config))).all()
 
 
-def test_wrong_tokens_and_states_are_refused() -> None:
+def test_wrong_tokens_and_states_are_refused(random_tensors: Make) -> None:
     config = SHAPES[1]
-    engine = CpuEngine(config, random_tensors(config))
+    engine = CpuEngine(config, random_tensors(config, 0))
     for token in (-1, config.vocabulary):
         with pytest.raises(ValueError, match="token ids"):
             engine.forward([token], State.zero(config))
@@ -233,7 +224,7 @@ def test_wrong_tokens_and_states_are_refused() -> None:
         with pytest.raises(ValueError, match="state of its own"):
             engine.forward_batch(tokens, states)
     with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.3"):
-        CpuEngine(RwkvConfig(4, 128, 531), random_tensors(config))
+        CpuEngine(RwkvConfig(4, 128, 531), random_tensors(config, 0))
 
 
 @pytest.mark.parametrize("part", ["att_shift", "ffn_shift", "wkv"])
@@ -249,10 +240,10 @@ def test_wrong_tokens_and_states_are_refused() -> None:
     ],
 )
 def test_no_kernel_reads_a_state_that_is_none(
-    part: str, harm: Callable[[Floats], NDArray[Any]], words: str
+    random_tensors: Make, part: str, harm: Callable[[Floats], NDArray[Any]], words: str
 ) -> None:
     config = SHAPES[1]
-    engine = CpuEngine(config, random_tensors(config))
+    engine = CpuEngine(config, random_tensors(config, 0))
     state = State.zero(config)
     wrong = replace(state, **{part: harm(getattr(state, part))})
     with pytest.raises(ValueError, match=words):
