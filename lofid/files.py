@@ -1,14 +1,17 @@
 """Files that are either complete or not there, and places that one process has for itself."""
 
 import fcntl
+import glob
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from lofid.errors import LofidError
+
+_UNIQUE: Final = 12  # hexadecimal digits in a temporary name
 
 
 def user_path(text: str) -> Path:
@@ -40,7 +43,17 @@ def temporary_name(path: Path) -> Path:
     It keeps the suffix, by which many writers choose the format. Whoever writes there makes the
     file, with the permissions that are theirs to choose.
     """
-    return path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
+    return path.with_name(f".{path.stem}.{secrets.token_hex(_UNIQUE // 2)}.part{path.suffix}")
+
+
+def unfinished(path: Path) -> list[Path]:
+    """What lies beside ``path`` under a :func:`temporary_name` of it, the newest first."""
+    stem, suffix = glob.escape(path.stem), glob.escape(path.suffix)
+    try:
+        found = path.parent.glob(f".{stem}.{_UNIQUE * '[0-9a-f]'}.part{suffix}")
+        return sorted(found, key=lambda one: one.stat().st_mtime, reverse=True)
+    except OSError:  # nothing that we may look at, or a file that has just been finished
+        return []
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from lofid.cli._terminal import remark
 from lofid.errors import LofidError
 from lofid.music.parameters import Settings
 from lofid.outputs import Output, parse
@@ -25,6 +26,8 @@ def opened_outputs(
             output = parse(spec)
             opening.callback(output.abort)
             output.adopt(settings)
+            if notice := output.notice():
+                remark(notice)
             if output.keeps_time:
                 from lofid.outputs.device import STEADY, DeviceOutput
 

@@ -1,5 +1,6 @@
 """Audio into a file, by its ending: WAV, FLAC, MP3 or Ogg Vorbis; or notes, into a MIDI file."""
 
+import fcntl
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 import soundfile as sf
 
 from lofid.errors import LofidError
-from lofid.files import replacing, user_path
+from lofid.files import replacing, unfinished, user_path
 from lofid.outputs.output import SAMPLE_RATE, Block, Output
 
 
@@ -57,6 +58,17 @@ class FileOutput(Output):
         self._temporary = path
         self._failed = False
 
+    def notice(self) -> str:
+        """Where that is which an earlier file of this name came to before it was cut off."""
+        left = [path for path in unfinished(self.path) if _abandoned(path)]
+        if not left:
+            return ""
+        others = f" ({len(left) - 1} more such beside it)" if len(left) > 1 else ""
+        return (
+            f"The file '{self.path}' was cut off before it was finished; what there is of it lies "
+            f"in '{left[0]}'{others}: give it another name to keep it, or remove it."
+        )
+
     def open(self) -> None:
         """Create the temporary file."""
         if self.path.is_dir():
@@ -64,7 +76,9 @@ class FileOutput(Output):
         self._temporary = self._stack.enter_context(replacing(self.path))
         try:
             # Only the system's own call says why a file cannot be made; libsndfile does not.
-            self._temporary.touch()
+            mark = self._stack.enter_context(self._temporary.open("ab"))
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(mark, fcntl.LOCK_EX)
             self._file = sf.SoundFile(
                 os.fsencode(self._temporary),  # names that are no text are names, too
                 "w",
@@ -142,6 +156,16 @@ class FileOutput(Output):
             f"The file '{self.path}' could not be written ({reason}); "
             "choose another place or make room there."
         )
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether nobody writes a file any more: as long as somebody does, it is locked."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # it is locked, or nobody can say
+        return False
+    return True
 
 
 def _downgrade_when_short(file: sf.SoundFile) -> None:

@@ -102,6 +102,10 @@ class Output:
         """Get ready; called once, before the first write."""
         raise NotImplementedError
 
+    def notice(self) -> str:
+        """What to tell whoever is about to open it, a sentence; empty where there is nothing."""
+        return ""
+
     def adopt(self, settings: Settings) -> None:
         """Take up settings that concern the output itself; called before open and when changed."""
 

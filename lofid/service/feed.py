@@ -175,7 +175,7 @@ class Feed:
 
     def _live(self, output: Output) -> None:
         """Open the output, feed it until it fails or is to end, and close it."""
-        self._say("opening")
+        self._say("opening", output.notice())
         try:
             if self._timed:
                 output.keeps_time = self._timekeeper is not None and self._timekeeper.claim(self)

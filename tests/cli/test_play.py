@@ -46,11 +46,25 @@ def test_a_signal_ends_the_music_and_completes_the_recording(
     assert abs(audio[-1]).max() < 1e-3  # faded, not cut
 
 
-def test_a_kill_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
+def test_a_kill_leaves_nothing_under_the_final_name_and_the_next_start_tells_what_there_is(
+    tmp_path: Path,
+) -> None:
     with playing(tmp_path, "--output", "file:tonight.flac") as process:
         process.kill()
         process.communicate(timeout=60)
     assert not (tmp_path / "tonight.flac").exists()
+    (left,) = tmp_path.iterdir()
+    command = [sys.executable, "-m", "lofid", "play", "--output", "file:tonight.flac"]
+    # The second output is refused: it is told all the same, and not a bar is waited for.
+    result = subprocess.run(
+        [*command, "--output", "cassette"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"lies in '{left.name}': give it another name to keep it" in result.stderr
+    assert list(tmp_path.iterdir()) == [left]
 
 
 def test_without_its_device_it_says_what_works() -> None:

@@ -71,6 +71,41 @@ def test_an_aborted_file_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+KILLED = """
+import os, signal, sys, numpy as np
+from lofid.outputs import Block, open_output
+output = open_output("file:" + sys.argv[1])
+noise = np.random.default_rng(1).uniform(-1, 1, (480000, 2)).astype("float32")
+output.write(Block(0, noise))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
+def test_what_was_cut_off_is_told_and_left_alone(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a [take]{suffix}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], env=environment, check=False)
+    (left,) = tmp_path.iterdir()
+    content = left.read_bytes()
+    assert f"lies in '{left}': give it another name" in parse(f"file:{path}").notice()
+    assert parse(f"file:{tmp_path / f'a{suffix}'}").notice() == ""
+    output = open_output(f"file:{path}")
+    write(output, tone(0.1))
+    assert f"lies in '{left}': give" in parse(f"file:{path}").notice(), "and not what is written"
+    output.close()
+    assert left.read_bytes() == content
+    kept = left.rename(tmp_path / f"kept{suffix}")
+    assert parse(f"file:{path}").notice() == ""
+    with sf.SoundFile(kept) as file, suppress(sf.LibsndfileError):
+        assert len(file.read(9 * SAMPLE_RATE)) == 9 * SAMPLE_RATE
+
+
+def test_no_notice_where_nothing_was_cut_off(tmp_path: Path) -> None:
+    assert parse(f"file:{tmp_path}/none/out.wav").notice() == ""
+    assert parse("null").notice() == ""
+
+
 FILL = """
 import sys, signal, numpy as np
 from lofid.errors import LofidError

@@ -282,6 +282,24 @@ def test_it_ends_when_its_line_is_cut_and_finishes_its_files(
     assert not recorded[-1].any()  # faded, not cut
 
 
+def test_what_a_killed_stage_had_recorded_is_told_by_the_next(
+    stack: ExitStack, folder: Path
+) -> None:
+    add = links.AddOutput("record", f"file:{folder / 'out.flac'}")
+    desk = staged(stack, folder)
+    desk.send(add, cues(1, 10))
+    desk.bar(2)
+    desk.process.kill()
+    desk.process.wait()
+    (left,) = folder.glob(".out.*.part.flac")
+    again = staged(stack, folder)
+    again.send(add)
+    assert str(left) in again.output("record", "opening").reason
+    assert again.output("record", "playing").reason == ""
+    assert again.leave() == 0
+    assert left.exists() and (folder / "out.flac").exists()
+
+
 PARENT = """
 import subprocess, sys, time
 command = [sys.executable, "-m", "lofid.service.stage", sys.argv[1]]
