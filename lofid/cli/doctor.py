@@ -236,6 +236,6 @@ def _files() -> Iterator[Finding]:
     for path in folder.rglob("*"):
         with suppress(OSError):  # it may go while we look
             size += path.lstat().st_size if path.is_file() else 0
-    detail = f"{size / 1e6:.0f} MB in {folder}, made anew where they lack"
+    detail = f"{size / 1e6:.0f} MB in {folder}; what is deleted is made anew"
     clear = f"To clear it: rm -r {shlex.quote(str(folder))}" if size else ""
     yield Finding("files", "cache", True, detail, clear)
