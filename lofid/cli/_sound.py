@@ -18,7 +18,8 @@ def opened_outputs(
     The first one that can keeps the time, and takes its time: nobody steers here.
 
     Where something was raised they are aborted or, with ``keep``, closed all the same, each
-    whatever becomes of the others: the recording of a stream is whole wherever it ends.
+    whatever becomes of the others: the recording of a stream is whole wherever it ends. After
+    Ctrl-C, that is so for files alone: no device or port is waited for.
     """
     outputs: list[Output] = []
     with ExitStack() as opening:
@@ -42,13 +43,15 @@ def opened_outputs(
         yield outputs
     except BaseException as error:
         errors.append(error)
-    for output in outputs:
-        if errors and not keep:
+    # Files first, which takes no time: then Ctrl-C cuts off only what does.
+    for output in sorted(outputs, key=lambda one: one.comes_back):
+        hurried = any(isinstance(error, KeyboardInterrupt) for error in errors)
+        if errors and (not keep or (hurried and output.comes_back)):
             output.abort()
             continue
         try:
             output.close()
-        except LofidError as error:
+        except (LofidError, KeyboardInterrupt) as error:
             errors.append(error)
     if errors and all(isinstance(error, LofidError) for error in errors):
         # What has failed, and what became of what it had written.

@@ -5,9 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sounddevice
 import soundfile
+
+from lofid.cli import _sound
+from lofid.music.parameters import Settings
+from lofid.outputs import Block, parse
+from lofid.outputs.null import NullOutput
 
 
 @contextmanager
@@ -44,6 +50,35 @@ def test_a_signal_ends_the_music_and_completes_the_recording(
     audio, rate = soundfile.read(tmp_path / "tonight.flac")
     assert rate == 48_000 and len(audio) > 0
     assert abs(audio[-1]).max() < 1e-3  # faded, not cut
+
+
+class Slow(NullOutput):
+    """A port that takes its time to close, until somebody loses patience."""
+
+    def close(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_ctrl_c_while_a_port_closes_costs_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sound, "parse", lambda spec: Slow() if spec == "slow" else parse(spec))
+    specs = ["slow", f"file:{tmp_path / 'x.wav'}", "slow"]
+    with (
+        pytest.raises(KeyboardInterrupt),
+        _sound.opened_outputs(specs, Settings(), keep=True) as outputs,
+    ):
+        outputs[1].write(Block(0, np.zeros((480, 2), np.float32)))
+    assert soundfile.info(tmp_path / "x.wav").frames == 480
+
+
+def test_two_ctrl_c_are_no_traceback(tmp_path: Path) -> None:
+    with playing(tmp_path, "--output", "file:tonight.flac", "--output", "null") as process:
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    assert soundfile.info(tmp_path / "tonight.flac").frames > 0
 
 
 def test_a_kill_leaves_nothing_under_the_final_name_and_the_next_start_tells_what_there_is(
