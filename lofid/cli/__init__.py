@@ -7,7 +7,7 @@ uses when it runs, so that ``lofid --help`` answers at once and music starts ear
 import errno
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -61,6 +61,9 @@ app.add_typer(service.app, name="service")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
+# Typer's own name for it has changed; everything that is wrong in a command line is one.
+_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -81,18 +84,32 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; what the user can mend ends as one sentence and exit code 1."""
+    """Run the command line; what the user can mend ends as one sentence and exit code 1.
+
+    Where the command line itself is wrong, that is said in one line, and the code is 2.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # as Python sets stderr: no sign is a failure
         sys.stdout.reconfigure(errors="backslashreplace")
+    code = 1
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except _UsageError as error:
+        message, code = _usage(error), error.exit_code
     except LofidError as error:
         message = str(error)
     except OSError as error:
         if error.errno not in _FULL:
             raise
         message = "There is no space left where the answer should be written; make room there."
-    else:
-        return
-    typer.echo(f"lofid: {message}", err=True)
-    sys.exit(1)
+    if message:
+        typer.echo(f"lofid: {message}", err=True)
+    sys.exit(code)
+
+
+def _usage(error: typer.BadParameter) -> str:
+    """What is wrong in the command line; nothing where its help was shown instead."""
+    said = error.format_message().strip()
+    if said and error.ctx is not None:
+        said += "" if said.endswith((".", "?")) else "."
+        said += f" See '{error.ctx.command_path} --help'."
+    return said

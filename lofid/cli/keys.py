@@ -1,5 +1,6 @@
 """``lofid keys``: who may steer the daemon over tcp."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,6 +41,7 @@ def add(
         str | None,
         typer.Option("--file", "-f", help=f"Where to write; default: NAME{SUFFIX}; - prints it."),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Let a client in: writes the file that it needs, for `lofid ctl --keys FILE`.
 
@@ -53,7 +55,10 @@ def add(
     """
     keys = _store().add(name)
     if file == "-":
-        typer.echo(keys.text(name), nl=False)
+        if json:
+            print_json({"name": name, **asdict(keys)})
+        else:
+            typer.echo(keys.text(name), nl=False)
         return
     path = user_path(file or f"{name}{SUFFIX}")
     try:
@@ -61,6 +66,8 @@ def add(
     except BaseException:
         _store().remove(name)  # nobody has the secret key: it would let nobody in
         raise
+    if json:
+        print_json({"name": name, "public": keys.public, "file": str(path)})
     ERR.print(
         f"Wrote {path}. Take it to the client's machine, and let nobody read it on the way.",
         highlight=False,

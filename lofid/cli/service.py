@@ -41,6 +41,7 @@ def install(
     show: Annotated[
         bool, typer.Option("--print", help="Print what would be written, and write nothing.")
     ] = False,
+    json: JsonOption = False,
 ) -> None:
     """Write the unit, with the lofid of this environment in it.
 
@@ -52,6 +53,15 @@ def install(
     """
     service = _service(system)
     options = _options(preset, output or [])
+    told = {
+        "unit": service.unit,
+        "file": str(service.path),
+        "options_file": str(service.options),
+        "options": options,
+    }
+    if show and json:
+        print_json({**told, "written": False, "started": False})
+        return
     if show:
         OUT.out(f"# {service.path}\n{service.text()}\n# {service.options}", highlight=False)
         OUT.out(options_file(options), end="", highlight=False)
@@ -66,6 +76,8 @@ def install(
         ERR.print(f"Start it: {control} enable --now {service.unit}", highlight=False)
     if not service.system:
         ERR.print("It ends when you log out; to keep it: loginctl enable-linger", highlight=False)
+    if json:
+        print_json({**told, "written": True, "started": now})
 
 
 @app.command()

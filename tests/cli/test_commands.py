@@ -101,6 +101,14 @@ def test_one_preset_shows_every_value() -> None:
     assert "True" not in text, "values are shown as one types them"
 
 
+def test_what_a_service_would_be_is_told_in_both_forms() -> None:
+    asked = ("service", "install", "--output", "null", "--print")
+    assert "ExecStart=" in lofid(*asked).stdout
+    told = json.loads(lofid(*asked, "--json").stdout)
+    assert (told["unit"], told["written"]) == ("lofid.service", False)
+    assert told["options"] == ["--output", "null"]
+
+
 def test_doctor_reports_in_both_forms() -> None:
     findings = json.loads(lofid("doctor", "--json").stdout)
     topics = {finding["topic"] for finding in findings}
@@ -136,6 +144,40 @@ def test_what_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
     path.write_text('description = "loud [/b] and clear"\n')
     shown = lofid("presets", str(path)).stdout
     assert "my[red]: loud [/b] and clear" in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "shown"),
+    [
+        ("play --sped 3", "--seed", "lofid play --help"),
+        ("plya", "'play'", "lofid --help"),
+        ("render x.wav --bars 0", "--bars", "lofid render --help"),
+        ("render", "out", "lofid render --help"),
+        ("ctl mute flute", "flute", "lofid ctl mute --help"),
+        ("ctl set music.tempo", "music.tempo", "lofid ctl set --help"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(typed: str, word: str, shown: str) -> None:
+    program = "import sys; sys.argv[0] = 'lofid'; from lofid.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", program, *typed.split()],
+        env={**os.environ, "FORCE_COLOR": "1", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("lofid: "), result.stderr
+    assert word in lines[0] and lines[0].endswith(f" See '{shown}'.")
+    assert "\x1b" not in result.stderr
+
+
+def test_without_a_command_there_is_help() -> None:
+    for arguments in ((), ("ctl",)):
+        result = lofid(*arguments)
+        assert (result.returncode, result.stderr) == (2, "")
+        assert "Usage:" in result.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")

@@ -191,6 +191,14 @@ def test_keys_are_made_and_given_out(daemon: Daemon, tmp_path: Path) -> None:
     assert lofid(daemon, "keys", "add", "phone", "--file", str(file)).returncode == 0
     assert file.stat().st_mode & 0o777 == 0o600
     assert 'secret = "' in lofid(daemon, "keys", "add", "desk", "--file", "-").stdout
+    added = lofid(daemon, "keys", "add", "lamp", "--file", str(tmp_path / "lamp"), "--json")
+    told = json.loads(added.stdout)
+    assert (told["name"], told["file"]) == ("lamp", str(tmp_path / "lamp"))
+    assert "secret" not in told
+    assert lofid(daemon, "keys", "remove", "lamp").returncode == 0
+    told = json.loads(lofid(daemon, "keys", "add", "lamp", "--file", "-", "--json").stdout)
+    assert set(told) == {"name", "server", "public", "secret"}
+    assert lofid(daemon, "keys", "remove", "lamp").returncode == 0
     assert sorted(json.loads(lofid(daemon, "keys", "list", "--json").stdout)) == ["desk", "phone"]
     assert lofid(daemon, "keys", "remove", "desk").returncode == 0
     failed = lofid(daemon, "keys", "add", "tv", "--file", str(tmp_path / "none" / "x"))
