@@ -4,16 +4,17 @@ Trains each on the same budget (a run that is there goes on) and prints the tabl
 python scripts/forerunners_report.py drums --data archives --out runs/forerunners --tokens 2e6
 """
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from lofid.errors import LofidError
+from lofid.judge.script import run_script
 from lofid.learn import comparison, run
 from lofid.learn.configs import PlayerName, named
 from lofid.learn.forerunners import Gpt
@@ -26,12 +27,13 @@ NAMES = ("pocket", "lstm", "rnn", "gpt")
 _OUT, _ERR = Console(width=120), Console(stderr=True)
 
 
-def _trained(name: str, corpus: Corpus, arguments: argparse.Namespace) -> Trainer:
+def _trained(
+    name: str, player: PlayerName, corpus: Corpus, out: Path, tokens: int, device: str
+) -> Trainer:
     config = named(name)
-    settings = replace(config.settings(arguments.player), tokens=int(arguments.tokens))
-    fabric = run.open_fabric(settings, run.choose_device(arguments.device))
-    out = arguments.out / f"{name}-{arguments.player}"
-    trainer = run.open_trainer(config, corpus, settings, out, fabric)
+    settings = replace(config.settings(player), tokens=tokens)
+    fabric = run.open_fabric(settings, run.choose_device(device))
+    trainer = run.open_trainer(config, corpus, settings, out / f"{name}-{player}", fabric)
     with _ERR.status(name) as status:
         for progress in run.run(trainer, None):
             status.update(f"{name}: step {progress.step} of {trainer.last_step}")
@@ -40,8 +42,7 @@ def _trained(name: str, corpus: Corpus, arguments: argparse.Namespace) -> Traine
     return trainer
 
 
-def _rows(name: str, corpus: Corpus, arguments: argparse.Namespace) -> Iterator[list[str]]:
-    trainer = _trained(name, corpus, arguments)
+def _rows(name: str, trainer: Trainer, corpus: Corpus, length: int) -> Iterator[list[str]]:
     model, (_, loss) = trainer.model, trainer.best
     if isinstance(model, Gpt):
         loss = comparison.windowed_loss(model, corpus.held_out)
@@ -53,7 +54,7 @@ def _rows(name: str, corpus: Corpus, arguments: argparse.Namespace) -> Iterator[
         readers[f"{name}, {engine.name}"] = comparison.EngineReader(engine)
     torch.set_num_threads(1)
     for title, reader in readers.items():
-        made = comparison.generate(reader, corpus, seed=1, long=int(arguments.length))
+        made = comparison.generate(reader, corpus, seed=1, long=length)
         yield [
             title,
             f"{count / 1e6:.2f}",
@@ -66,20 +67,18 @@ def _rows(name: str, corpus: Corpus, arguments: argparse.Namespace) -> Iterator[
         ]
 
 
-def main() -> None:
+def main(
+    player: PlayerName,
+    data: Annotated[Path, typer.Option(help="Folder with the archives.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/forerunners"),
+    tokens: Annotated[float, typer.Option(help="Training tokens of each.")] = 2e6,
+    length: Annotated[float, typer.Option(help="Tokens to generate.")] = comparison.LONG,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Of training; generating has one.")] = 1,
+) -> None:
     """Train, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("player", type=PlayerName, choices=list(PlayerName))
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/forerunners"))
-    parser.add_argument("--tokens", type=float, default=2e6, help="training tokens of each")
-    parser.add_argument("--length", type=float, default=comparison.LONG, help="tokens to generate")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="of training; generating has one")
-    arguments = parser.parse_args()
-    settings = named("pocket").settings(arguments.player)
-    corpus = run.open_corpus(arguments.player, arguments.data, settings)
-    long = f"{int(arguments.length) // 1000} k"
+    corpus = run.open_corpus(player, data, named("pocket").settings(player))
+    long = f"{int(length) // 1000} k"
     table = Table(
         "network",
         "parameters, M",
@@ -89,11 +88,12 @@ def main() -> None:
         "memory, kB, at 1 k",
         f"at {long}",
         "repeated bars",
-        title=f"{arguments.player}, {arguments.tokens / 1e6:g} M training tokens",
+        title=f"{player}, {tokens / 1e6:g} M training tokens",
     )
     for name in NAMES:
-        torch.set_num_threads(arguments.threads)
-        for row in _rows(name, corpus, arguments):
+        torch.set_num_threads(threads)
+        trainer = _trained(name, player, corpus, out, int(tokens), device)
+        for row in _rows(name, trainer, corpus, int(length)):
             table.add_row(*row)
     own = comparison.repetition([events for _, events in comparison.bars(corpus.held_out)])
     table.add_row("held-out music", "", "", "", "", "", "", f"{own:.1%}")
@@ -101,7 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LofidError as error:
-        raise SystemExit(str(error)) from None
+    run_script("forerunners_report", main)

@@ -6,14 +6,16 @@ POP909-CL's chords and keys are people's corrections. For the beats its songs ar
 without a click: the tempo drifts by up to 8 %, every onset is off by 12 ms (standard deviation).
 """
 
-import argparse
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
+from lofid.judge.script import run_script
 from lofid.learn.archives import Archive, open_archive
 from lofid.learn.beats import aligned
 from lofid.learn.estimate import estimate_chords, estimate_keys, profiles
@@ -75,12 +77,11 @@ def played_freely(notes: tuple[Note, ...], rng: np.random.Generator) -> tuple[So
     return Song((Tempo(0, 120.0),), (TimeSignature(0, 4, 4),), (), (track,)), tempo
 
 
-def main() -> None:
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with the archives.")],
+    every: Annotated[int, typer.Option(min=1, help="Take every n-th song.")] = 6,
+) -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--every", type=int, default=6, help="Take every n-th song.")
-    arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     root: list[bool] = []
     exact: list[bool] = []
@@ -91,7 +92,7 @@ def main() -> None:
     beats: list[bool] = []
     bars: list[bool] = []
     found, called, there = 0, 0, 0
-    for song in songs(open_archive(arguments.data, "keys_pop909"), arguments.every):
+    for song in songs(open_archive(data, "keys_pop909"), every):
         sounding, bass = profiles(song.notes, len(song.chords))
         keys = estimate_keys(sounding)
         chords = estimate_chords(sounding, bass, keys)
@@ -135,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script("hearing_report", main)

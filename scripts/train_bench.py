@@ -3,7 +3,6 @@
 python scripts/train_bench.py keys --data archives --threads 2
 """
 
-import argparse
 import resource
 import statistics
 import tempfile
@@ -11,62 +10,60 @@ import time
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
-from lofid.errors import LofidError
+from lofid.judge.script import run_script
 from lofid.learn import run
-from lofid.learn.configs import CONFIGS, PlayerName, named
+from lofid.learn.configs import PlayerName, named
 
 _WARM_UP = 5  # steps: compiling, filling caches
 
 
-def main() -> None:
+def main(
+    player: PlayerName,
+    data: Annotated[Path, typer.Option(help="Folder with the archives.")],
+    config: Annotated[str, typer.Option(help="A named configuration.")] = "pocket",
+    context: Annotated[int, typer.Option(min=1, help="Tokens of a lane.")] = 512,
+    batch: Annotated[int, typer.Option(min=1, help="Lanes.")] = 4,
+    accumulate: Annotated[int, typer.Option(min=1, help="Parts of a step.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps that are measured.")] = 30,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
     """Train a few steps of a fresh run and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("player", type=PlayerName, choices=list(PlayerName))
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--config", default="pocket", choices=list(CONFIGS))
-    parser.add_argument("--context", type=int, default=512)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--accumulate", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="auto")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    config = named(given.config)
-    settings = replace(config.settings(given.player), context=given.context, batch=given.batch)
+    torch.set_num_threads(threads)
+    shape = named(config)
+    settings = replace(shape.settings(player), context=context, batch=batch)
     # Drawing data is no part of training: it is done once, and so that it leaves no memory behind.
-    run.open_corpus(given.player, given.data, settings, config.form).stream(0)
+    run.open_corpus(player, data, settings, shape.form).stream(0)
     with tempfile.TemporaryDirectory() as out:
-        fabric = run.open_fabric(settings, run.choose_device(given.device))
-        corpus = run.open_corpus(given.player, given.data, settings, config.form)
-        trainer = run.open_trainer(config, corpus, settings, Path(out), fabric, given.accumulate)
-        steps = trainer.steps()
-        next(steps)
+        fabric = run.open_fabric(settings, run.choose_device(device))
+        corpus = run.open_corpus(player, data, settings, shape.form)
+        trainer = run.open_trainer(shape, corpus, settings, Path(out), fabric, accumulate)
+        taken = trainer.steps()
+        next(taken)
         opened = trainer.data_seconds  # a pass is opened once
-        list(islice(steps, _WARM_UP - 1))
+        list(islice(taken, _WARM_UP - 1))
         before, took = trainer.data_seconds, list[float]()
         begin = time.perf_counter()
-        for _ in islice(steps, given.steps):
+        for _ in islice(taken, steps):
             took.append(time.perf_counter() - begin)
             begin = time.perf_counter()
     step = statistics.median(took)
     per_pass = len(corpus.stream(0).tokens) // settings.tokens_per_step
-    data = (trainer.data_seconds - before) / given.steps + opened / per_pass
+    waited = (trainer.data_seconds - before) / steps + opened / per_pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
-        f"{given.config} {given.player}, {given.batch} x {given.context}, {fabric.device}, "
-        f"{given.threads} threads: {settings.tokens_per_step / step:,.0f} tokens/s (median of "
-        f"{given.steps} steps), data {data / step:.2%} of a step, peak memory {peak:.2f} GB"
+        f"{config} {player}, {batch} x {context}, {fabric.device}, "
+        f"{threads} threads: {settings.tokens_per_step / step:,.0f} tokens/s (median of "
+        f"{steps} steps), data {waited / step:.2%} of a step, peak memory {peak:.2f} GB"
     )
     if fabric.device.type == "cuda":
         print(f"GPU memory {torch.cuda.max_memory_allocated() / 1e9:.2f} GB")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LofidError as error:
-        raise SystemExit(str(error)) from None
+    run_script("train_bench", main)

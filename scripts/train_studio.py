@@ -8,14 +8,15 @@ patience ends. What is finished lies in OUT/studio-keys and OUT/studio-drums as 
 16 MB, with the card that names data, licences and held-out losses.
 """
 
-import argparse
 import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from lofid.errors import LofidError
+import typer
+
+from lofid.judge.script import run_script
 from lofid.learn import run, shards
 from lofid.learn.configs import PlayerName, TrainConfig, TrainSettings, named
 from lofid.rwkv.weights import INDEX, SINGLE
@@ -24,67 +25,69 @@ UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h
 _LEAST_MINUTES = 1.0  # below which nothing new is begun
 
 
-def main() -> int:
-    """Do as much as the minutes allow; 0 if all is done."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/studio"))
-    parser.add_argument("--minutes", type=float, default=8.0, help="until a checkpoint and the end")
-    parser.add_argument("--config", default="studio")
-    parser.add_argument("--tokens", type=float, help="budget of each model, instead of its own")
-    parser.add_argument("--batch", type=int, help="lanes, instead of the configuration's")
-    parser.add_argument("--accumulate", type=int, default=1)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="that draw data")
-    arguments = parser.parse_args()
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with the archives.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/studio"),
+    minutes: Annotated[float, typer.Option(help="Until a checkpoint and the end.")] = 8.0,
+    config: Annotated[str, typer.Option(help="A named configuration.")] = "studio",
+    tokens: Annotated[
+        float | None, typer.Option(help="Budget of each model, instead of its own.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Lanes, instead of the configuration's.")
+    ] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Parts of a step.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cuda",
+    workers: Annotated[int, typer.Option(min=1, help="That draw data.")] = os.cpu_count() or 1,
+) -> None:
+    """Do as much as the minutes allow; exit with 0 if all is done."""
     # Compiling is kept between the steps.
-    cache = arguments.out.absolute() / "compiled"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    ends = time.monotonic() + 60 * arguments.minutes
-    config = named(arguments.config)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(out.absolute() / "compiled"))
+    ends = time.monotonic() + 60 * minutes
+    shape = named(config)
     for player in PlayerName:
-        folder = arguments.out / f"{arguments.config}-{player}"
+        folder = out / f"{config}-{player}"
         if (folder / INDEX).exists() or (folder / SINGLE).exists():
             continue
-        if not _trained(player, config, arguments, ends):
+        own = shape.settings(player)
+        settings = replace(own, tokens=int(tokens or own.tokens), batch=batch or own.batch)
+        if not _trained(
+            player, shape, settings, data, out / player, folder, accumulate, device, workers, ends
+        ):
             print(f"{player}: not finished; the same command goes on.")
-            return UNFINISHED
-    print(f"All is done: {arguments.out}/{arguments.config}-keys and -drums.")
-    return 0
-
-
-def _settings(config: TrainConfig, player: PlayerName, given: argparse.Namespace) -> TrainSettings:
-    settings = config.settings(player)
-    return replace(
-        settings,
-        tokens=int(given.tokens or settings.tokens),
-        batch=given.batch or settings.batch,
-    )
+            raise typer.Exit(UNFINISHED)
+    print(f"All is done: {out}/{config}-keys and -drums.")
 
 
 def _trained(
-    player: PlayerName, config: TrainConfig, arguments: argparse.Namespace, ends: float
+    player: PlayerName,
+    shape: TrainConfig,
+    settings: TrainSettings,
+    data: Path,
+    out: Path,
+    goal: Path,
+    accumulate: int,
+    device: str,
+    workers: int,
+    ends: float,
 ) -> bool:
-    """Whether the model is finished; otherwise the time is over."""
+    """Whether the model is finished and at ``goal``; otherwise the time is over."""
 
     def minutes_left() -> float:
         return (ends - time.monotonic()) / 60
 
-    settings = _settings(config, player, arguments)
-    made = run.recipe(player, arguments.data, settings, config.form)
-    corpus = run.open_corpus(player, arguments.data, settings, config.form)
+    made = run.recipe(player, data, settings, shape.form)
+    corpus = run.open_corpus(player, data, settings, shape.form)
     passes = range(-(-settings.tokens // len(corpus.stream(0).tokens)))
-    for first in passes[:: 2 * arguments.workers]:
-        some = passes[first : first + 2 * arguments.workers]
-        for _ in shards.prepare(made, shards.default_folder(), some, arguments.workers):
+    for first in passes[:: 2 * workers]:
+        some = passes[first : first + 2 * workers]
+        for _ in shards.prepare(made, shards.default_folder(), some, workers):
             pass
         print(f"{player}: {some.stop} of {len(passes)} passes drawn, {minutes_left():.1f} min left")
         if minutes_left() < _LEAST_MINUTES:
             return False
-    fabric = run.open_fabric(settings, run.choose_device(arguments.device))
-    trainer = run.open_trainer(
-        config, corpus, settings, arguments.out / player, fabric, arguments.accumulate
-    )
+    fabric = run.open_fabric(settings, run.choose_device(device))
+    trainer = run.open_trainer(shape, corpus, settings, out, fabric, accumulate)
     begun, before = time.monotonic(), trainer.step
     for progress in run.run(trainer, minutes_left(), sample_steps=10 * settings.check_steps):
         if progress.held_out is None:
@@ -99,13 +102,10 @@ def _trained(
     if trainer.step < trainer.last_step:
         return False
     result = run.report(trainer, run.baselines(corpus))
-    run.export(trainer, result, arguments.out / f"{arguments.config}-{player}")
+    run.export(trainer, result, goal)
     print(f"{player}: {result}")
     return True
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LofidError as error:
-        sys.exit(str(error))
+    run_script("train_studio", main)

@@ -8,16 +8,18 @@ Writes Markdown. Losses are in nats an event token on files of the folder that w
 its "elsewhere" is that of the model itself.
 """
 
-import argparse
 import os
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
 from lofid.compose.voices import VOCABULARIES
+from lofid.judge.script import run_script
 from lofid.learn.own import in_numbers, own_pieces
 from lofid.learn.shards import prepared_corpus
 from lofid.learn.tune import Split, Tuner, Tuning, drums_pieces, keys_pieces, split, stream_loss
@@ -27,18 +29,19 @@ from lofid.rwkv.styles import Method, save_style
 _SPANS = ((0, 2), (2, 4), (4, 8), (8, 16), (16, 32), (32, 64))
 
 
-def main() -> None:
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder with MIDI files.")],
+    data: Annotated[Path | None, typer.Option(help="Archives, for the loss elsewhere.")] = None,
+    method: Annotated[
+        list[Method] | None, typer.Option(help="A method, repeatable. Default: all.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Of each method, at most.")] = 15.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the runs.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = min(os.cpu_count() or 1, 4),
+) -> None:
     """Tune by each method and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--method", action="append", choices=list(Method), default=[])
-    parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 4))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    own, left_out = own_pieces(arguments.folder)
+    torch.set_num_threads(threads)
+    own, left_out = own_pieces(folder)
     found = {"keys": keys_pieces(own.keys), "drums": drums_pieces(own.drums)}
     pieces = {player: split(some) for player, some in found.items() if len(some) >= 2}
     print(f"{len(own.songs)} files; left out: {in_numbers(left_out) or 'none'}.\n")
@@ -48,11 +51,18 @@ def main() -> None:
             f"{player}: {len(parts.training)} pieces to learn from ({tokens:,} tokens), "
             f"{len(parts.held_out)} held out.\n"
         )
-    for method in arguments.method or list(Method):
-        _report(Method(method), pieces, arguments)
+    for one in method or list(Method):
+        _report(one, pieces, folder.name, seed, minutes, data)
 
 
-def _report(method: Method, pieces: dict[str, Split], arguments: argparse.Namespace) -> None:
+def _report(
+    method: Method,
+    pieces: dict[str, Split],
+    source: str,
+    seed: int,
+    minutes: float,
+    data: Path | None,
+) -> None:
     models = {player: shipped_model(f"pocket-{player}", VOCABULARIES[player]) for player in pieces}
     with tempfile.TemporaryDirectory() as place:
         tuning = Tuning(
@@ -60,15 +70,15 @@ def _report(method: Method, pieces: dict[str, Split], arguments: argparse.Namesp
             models,
             pieces,
             method,
-            arguments.seed,
+            seed,
             Path(place, "run"),
-            arguments.folder.name,
+            source,
             torch.device("cpu"),
         )
         bars = {player: [("before", _spans(tuner))] for player, tuner in tuning.tuners.items()}
         began = time.monotonic()
         seen: dict[str, tuple[float, int]] = {}
-        for player, progress in tuning.steps(60 * arguments.minutes):
+        for player, progress in tuning.steps(60 * minutes):
             seen[player] = time.monotonic() - began, progress.tokens
         style = tuning.style({})
         save_style(Path(place, "style.safetensors"), style)
@@ -79,8 +89,8 @@ def _report(method: Method, pieces: dict[str, Split], arguments: argparse.Namesp
     last = 0.0
     for player, tuner in tuning.tuners.items():
         elsewhere = ["-", "-"]
-        if arguments.data:
-            stream = prepared_corpus(player, arguments.data, 1).held_out
+        if data is not None:
+            stream = prepared_corpus(player, data, 1).held_out
             elsewhere = [
                 f"{stream_loss(weights, stream):.4f}"
                 for weights in (models[player], style.applied(player, models[player]))
@@ -117,4 +127,4 @@ def _spans(tuner: Tuner, reminding: bool = True) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script("tuning_report", main)

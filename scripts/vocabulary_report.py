@@ -4,13 +4,15 @@ Encodes and decodes each bar, checks that nothing beyond the grid is lost, and p
 and how far the grid moves notes: python scripts/vocabulary_report.py --data archives/
 """
 
-import argparse
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
+from lofid.judge.script import run_script
 from lofid.learn.archives import open_archive
 from lofid.learn.pieces import read_gmd, read_pop909
 from lofid.music.notes import DRUM_CLASS, DRUM_PITCH, SIXTEENTH, Note
@@ -72,11 +74,8 @@ def _drums_bars(data: Path) -> Iterable[tuple[Sequence[Note], Sequence[Note], in
             yield bar, kept, len(tokens)
 
 
-def main() -> None:
+def main(data: Annotated[Path, typer.Option(help="Folder with the archives.")]) -> None:
     """Print the report as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the archives")
-    data = parser.parse_args().data
     report = {
         "keys": _report(_keys_bars(data), lambda pitch: pitch),
         "drums": _report(_drums_bars(data), lambda pitch: DRUM_PITCH[DRUM_CLASS[pitch]]),
@@ -85,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script("vocabulary_report", main)
