@@ -12,7 +12,7 @@ from rich.table import Table
 from lofid.cli._station import ModelOption
 from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json, remark
 from lofid.errors import LofidError
-from lofid.files import alone_in
+from lofid.files import alone_in, unfinished
 from lofid.rwkv.styles import Method, load_style, save_style, style_names, style_path
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def tune(
         for player in models:
             recipe(player, data, seed)  # an archive that is missing is told before the tuning
     with alone_in(place, f"The style '{name}' is being tuned"):
+        for left in unfinished(path):  # of a process that was killed
+            left.unlink(missing_ok=True)
         tuning = Tuning(
             name, models, pieces, method, seed, place, folder.name, hardware, model or ""
         )

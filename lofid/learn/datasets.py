@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from lofid.errors import LofidError
-from lofid.files import alone_in, replacing, user_path
+from lofid.files import alone_in, replacing, unfinished, user_path
 from lofid.learn import originals
 from lofid.learn.archives import fingerprint
 from lofid.learn.download import MOST, WAITS, Progress, download
@@ -269,7 +269,7 @@ def get(
             f"The folder '{data}' cannot be made ({error.strerror}); name another with --data."
         ) from error
     with alone_in(data / f".{item.name}.fetching", f"The data set {item.short} is being fetched"):
-        for left in data.glob(f".{item.name}.tar.*.part.xz"):  # of a process that was killed
+        for left in unfinished(goal):  # of a process that was killed
             left.unlink(missing_ok=True)
         if mirror is None:
             return _from_originals(item, data, goal, progress, waits)

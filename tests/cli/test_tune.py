@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from lofid.cli import app
-from lofid.files import alone_in
+from lofid.files import alone_in, temporary_name
 from lofid.rwkv import shipped
 from lofid.rwkv.styles import load_style, style_names
 
@@ -96,8 +96,11 @@ def test_a_tuning_is_one_process(folder: Path, tmp_path: Path) -> None:
         assert "is being tuned by another lofid" in str(done.exception)
     assert not place.exists()
     assert not style_names()
+    half = temporary_name(place.with_name("mine.safetensors"))
+    half.write_bytes(b"of a process that was killed")
     done = lofid("tune", folder, "--as", "mine", "--minutes", "0.01")
     assert style_names() == ["mine"], done.output
+    assert not half.exists()
 
 
 def test_ctrl_c_keeps_what_is_there(folder: Path, tmp_path: Path) -> None:
