@@ -134,7 +134,7 @@ class TrainConfig:
 
 
 # What the shipped pocket models were trained with.
-_POCKET_KEYS = TrainSettings(tokens=20_000_000, weight_decay=0.01)
+_POCKET_KEYS = TrainSettings(tokens=20_000_000, weight_decay=0.05, dropout=0.1)
 _POCKET_DRUMS = TrainSettings(tokens=10_000_000, weight_decay=0.1, dropout=0.25)
 
 _STUDIO_KEYS = TrainSettings(

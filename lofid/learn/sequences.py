@@ -28,6 +28,8 @@ from lofid.tokens.vocabulary import Vocabulary
 
 DROP_FIELD, DROP_ALL = 0.15, 0.07
 """How often a header leaves out one field, or all of them."""
+TOUCH = 4
+"""How far a key's velocity is moved in training, each note by itself."""
 LOOP_BARS = 16
 """Chord loops are repeated to this length."""
 
@@ -223,12 +225,14 @@ def _write_keys(
 ) -> None:
     stretched = tempo and tempo * rng.uniform(0.94, 1.06)
     louder = int(rng.integers(-8, 9))
+
+    def struck(note: Note) -> Note:
+        touch = 0 if tell_all else int(rng.integers(-TOUCH, TOUCH + 1))
+        return replace(note, velocity=min(max(note.velocity + louder + touch, 1), 127))
+
     for bar in bars:
         comping, melody = (
-            keys.quantised(
-                (replace(note, velocity=min(max(note.velocity + louder, 1), 127)) for note in part),
-                compass,
-            )
+            keys.quantised(map(struck, part), compass)
             for part, compass in ((bar.comping, keys.COMPING), (bar.melody, keys.MELODY))
         )
         chords = tuple(dict.fromkeys(chord for chord in bar.chords if chord is not None))
