@@ -82,6 +82,10 @@ def train(
         float | None,
         typer.Option("--balance", help="Oversample rare styles: 0 not at all, 1 to equal shares."),
     ] = None,
+    average: Annotated[
+        int | None,
+        typer.Option("--average", min=0, help="Keep the mean weights of so many steps; 0: none."),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
@@ -145,6 +149,7 @@ def train(
         "context": context,
         "rate": rate,
         "balance": balance,
+        "average": average,
         "patience": patience,
     }
     given = {key: value for key, value in asked.items() if value is not None}

@@ -55,9 +55,11 @@ class TrainSettings:
     ``tokens`` is the budget (header and events); each optimiser step reads ``batch`` lanes of
     ``context`` tokens. ``rate`` is the highest learning rate, reached after ``warm_up`` steps, and
     ``final_rate`` the last. ``balance`` is how far rare styles are oversampled: 0 leaves the data
-    as it is, 1 gives each style the same share. Every ``check_steps`` steps the held-out loss is
-    measured and a checkpoint written. After ``patience`` such checks without a new best the rate
-    of a plateau falls early, and a cosine ends; 0 never does.
+    as it is, 1 gives each style the same share. What is measured, played and kept is the mean of
+    the weights of about the last ``average`` steps; 0 takes them as they are. Every
+    ``check_steps`` steps the held-out loss is measured and a checkpoint written. After
+    ``patience`` such checks without a new best the rate of a plateau falls early, and a cosine
+    ends; 0 never does.
     """
 
     seed: int = 1
@@ -72,6 +74,7 @@ class TrainSettings:
     weight_decay: float = 0.001
     clip: float = 1.0
     balance: float = 0.0
+    average: int = 0
     check_steps: int = 300
     patience: int = 0
 
@@ -134,8 +137,8 @@ class TrainConfig:
 
 
 # What the shipped pocket models were trained with.
-_POCKET_KEYS = TrainSettings(tokens=20_000_000, weight_decay=0.05, dropout=0.1)
-_POCKET_DRUMS = TrainSettings(tokens=10_000_000, weight_decay=0.1, dropout=0.25)
+_POCKET_KEYS = TrainSettings(tokens=20_000_000, weight_decay=0.05, dropout=0.1, average=400)
+_POCKET_DRUMS = TrainSettings(tokens=10_000_000, weight_decay=0.05, dropout=0.2, average=400)
 
 _STUDIO_KEYS = TrainSettings(
     tokens=300_000_000,

@@ -17,7 +17,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ import numpy as np
 import torch
 import torch._inductor.config
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.deepspeed import DeepSpeedStrategy
 from lightning_fabric.strategies.fsdp import FSDPStrategy
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -158,6 +160,14 @@ class Trainer:
         self._measured: nn.Module = self._wrapped if sharded else self.model
         self._place = _Place()
         self._state = self._empty_state()
+        self._average: list[Tensor] = []
+        if settings.average:
+            if not isinstance(fabric.strategy, SingleDeviceStrategy | DDPStrategy):
+                raise LofidError(
+                    "The mean of the weights needs them in one piece; train with --strategy ddp, "
+                    "or with --average 0."
+                )
+            self._average = [parameter.detach().clone() for parameter in self.model.parameters()]
         self._stream_digest = ""
         self._saved = -1  # the step of the last checkpoint
         self.data_seconds = 0.0
@@ -213,6 +223,7 @@ class Trainer:
             "model": self._wrapped,
             "optimiser": self._optimiser,
             "carried": [self._gathered(part) for part in self._state],
+            "average": self._average,
         }
         partial = self.out / _PARTIAL
         first = self.fabric.is_global_zero
@@ -276,6 +287,7 @@ class Trainer:
             "model": self._wrapped,
             "optimiser": self._optimiser,
             "carried": None,
+            "average": None,
         }
         try:
             self.fabric.load(path / _STATE, content, weights_only=True)
@@ -285,7 +297,9 @@ class Trainer:
                 "that wrote it, or name another --out."
             ) from error
         self._place, self._saved = place, place.step
-        self._state = tuple(self._own(part).to(self.fabric.device) for part in content["carried"])
+        device = self.fabric.device
+        self._state = tuple(self._own(part).to(device) for part in content["carried"])
+        self._average = [part.to(device) for part in content["average"]]
         self._lanes()
         if data != self._stream_digest:
             raise LofidError(
@@ -445,7 +459,35 @@ class Trainer:
             )
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
+        self._follow()
         return float(self._mean(total))
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Draw the mean of the weights towards those of this step.
+
+        Exponential averaging, over all steps so far while these are few (Izmailov et al.,
+        "Averaging Weights Leads to Wider Optima and Better Generalization", 2018).
+        """
+        if self._average:
+            share = 1 / min(self.settings.average, self.step + 1)
+            torch._foreach_lerp_(self._average, list(self.model.parameters()), share)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """While the network has the mean of its weights, where one is kept."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for mean, parameter in zip(self._average, self.model.parameters(), strict=False):
+            now = parameter.clone()
+            parameter.copy_(mean)
+            mean.copy_(now)
 
     def _mean(self, value: Tensor) -> Tensor:
         """Over all processes."""
@@ -473,14 +515,16 @@ class Trainer:
         state = self._empty_state()
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         context = self.settings.context
-        for begin in range(0, tokens.shape[1] - 1, context):
-            inputs, targets = self._on_device(
-                tokens[:, begin : begin + context + 1], events[:, begin + 1 : begin + context + 1]
-            )
-            with self._autocast():
-                logits, state = self._measured(inputs, state)
-            sums[0] += _summed_loss(logits, targets)
-            sums[1] += (targets != _IGNORED).sum()
+        with self._averaged():
+            for begin in range(0, tokens.shape[1] - 1, context):
+                bars = slice(begin, begin + context + 1)
+                inputs, targets = self._on_device(
+                    tokens[:, bars], events[:, bars.start + 1 : bars.stop]
+                )
+                with self._autocast():
+                    logits, state = self._measured(inputs, state)
+                sums[0] += _summed_loss(logits, targets)
+                sums[1] += (targets != _IGNORED).sum()
         self._measured.train()
         total, count = self._mean(sums).tolist()
         per_token = total / max(count, 1e-9)
@@ -514,7 +558,10 @@ class Trainer:
         """The tensors as they are now, float32 on the CPU; every process must ask."""
         sharded = isinstance(self.fabric.strategy, FSDPStrategy)
         with (
-            FullyShardedDataParallel.summon_full_params(self._wrapped) if sharded else nullcontext()
+            FullyShardedDataParallel.summon_full_params(self._wrapped)
+            if sharded
+            else nullcontext(),
+            self._averaged(),
         ):
             return {
                 name.replace("_fsdp_wrapped_module.", ""): tensor.to(
