@@ -149,6 +149,7 @@ _STUDIO_KEYS = TrainSettings(
     warm_up=100,
     dropout=0.1,
     weight_decay=0.05,
+    average=400,
     check_steps=200,
     patience=8,
 )

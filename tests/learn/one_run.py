@@ -22,7 +22,14 @@ from lofid.rwkv.config import RwkvConfig
 from lofid.tokens.vocabulary import Vocabulary
 
 SETTINGS = TrainSettings(
-    tokens=3072, batch=4, context=32, dropout=0.1, check_steps=4, warm_up=2, rate=2e-3
+    tokens=3072,
+    batch=4,
+    context=32,
+    dropout=0.1,
+    average=3,
+    check_steps=4,
+    warm_up=2,
+    rate=2e-3,
 )
 VOCABULARY = Vocabulary("test", [("all", [str(number) for number in range(24)])])
 

@@ -105,6 +105,23 @@ def test_a_run_killed_at_any_moment_ends_as_the_uninterrupted_one(
     ).read_bytes()
 
 
+def test_the_mean_of_the_weights_is_measured_and_kept(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path / "mean", replace(SETTINGS, average=4))
+    mean = {name: torch.zeros(()).double() for name, _ in trainer.model.named_parameters()}
+    for number, _ in enumerate(islice(trainer.steps(), 10)):
+        for name, parameter in trainer.model.named_parameters():
+            mean[name] = mean[name] + (parameter.detach().double() - mean[name]) / min(
+                4, number + 1
+            )
+    kept, now = trainer.present_weights(), dict(trainer.model.named_parameters())
+    for name, tensor in kept.items():
+        assert torch.allclose(tensor.double(), mean[name], atol=1e-6)
+    assert not torch.allclose(kept["head.weight"], now["head.weight"], atol=1e-4)
+    plain = small_trainer(tmp_path / "plain", replace(SETTINGS, average=0))
+    plain.model.load_state_dict(kept)
+    assert plain.held_out() == trainer.held_out()
+
+
 def test_parts_of_a_step_add_up(tmp_path: Path) -> None:
     settings = replace(SETTINGS, dropout=0.0, tokens=10 * SETTINGS.tokens_per_step)
     one = trained(small_trainer(tmp_path / "1", settings))
