@@ -51,6 +51,8 @@ def taken_up(
     try:
         check(voices)
     except LofidError as error:
+        if STYLE in given:
+            raise
         told = f"The session played {in_words(kept)}, which cannot be had now: {error}"
     else:
         return voices, []
@@ -58,7 +60,8 @@ def taken_up(
     try:
         check(voices)
     except LofidError:
-        voices = {}
+        voices = dict(given)
+        check(voices)
     return voices, [f"{told} It plays {in_words(voices)}, and its music begins anew."]
 
 

@@ -136,3 +136,5 @@ def test_what_is_asked_for_must_be_there(folder: Path) -> None:
     for given in ({"style": "gone"}, {"model": "gone"}, {"drums-model": str(KEYS)}):
         with pytest.raises(LofidError):
             taken_up({"style": "one"}, given)
+        with pytest.raises(LofidError):  # what was kept may go; what is asked for is not left out
+            taken_up(given, given)
