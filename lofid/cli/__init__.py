@@ -108,7 +108,7 @@ def main() -> None:
 
 def _usage(error: typer.BadParameter) -> str:
     """What is wrong in the command line; nothing where its help was shown instead."""
-    said = error.format_message().strip()
+    said = " ".join(error.format_message().split())
     if said and error.ctx is not None:
         said += "" if said.endswith((".", "?")) else "."
         said += f" See '{error.ctx.command_path} --help'."

@@ -153,6 +153,7 @@ def test_what_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
         ("plya", "'play'", "lofid --help"),
         ("render x.wav --bars 0", "--bars", "lofid render --help"),
         ("render", "out", "lofid render --help"),
+        ("train", "keys, drums", "lofid train --help"),
         ("ctl mute flute", "flute", "lofid ctl mute --help"),
         ("ctl set music.tempo", "music.tempo", "lofid ctl set --help"),
     ],
