@@ -154,11 +154,11 @@ def train(
     }
     given = {key: value for key, value in asked.items() if value is not None}
     settings = replace(chosen.settings(name), **given)
+    model = None if begins is None else load_model(begins)
     fabric = run.open_fabric(settings, run.choose_device(device), devices, nodes, strategy)
     ERR.quiet = OUT.quiet = not fabric.is_global_zero
     with fabric.rank_zero_first(local=True), ERR.status("Reading the data …"):
         corpus = run.open_corpus(name, data, settings, chosen.form, workers)
-    model = None if begins is None else load_model(begins)
     trainer = run.open_trainer(chosen, corpus, settings, out, fabric, accumulate, model)
     if trainer.step:
         ERR.print(f"Going on at step {trainer.step} of {trainer.last_step}.")

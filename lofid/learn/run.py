@@ -1,12 +1,11 @@
 """A training run from archives to a model file, as the command line starts it."""
 
 import ctypes
-import fcntl
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from lightning_fabric.strategies.fsdp import FSDPStrategy
 from lightning_fabric.strategies.strategy import Strategy
 
 from lofid.errors import LofidError
+from lofid.files import locked
 from lofid.learn import shards, thesis
 from lofid.learn.archives import fingerprint
 from lofid.learn.configs import Network, PlayerName, TokenForm, TrainConfig, TrainSettings
@@ -162,6 +162,11 @@ def _strategy(name: str, settings: TrainSettings, on_gpu: bool) -> Strategy:
         raise LofidError(
             f"The strategy '{name}' is not known; choose ddp, fsdp or deepspeed_stage_2."
         )
+    if settings.average:
+        raise LofidError(
+            f"The strategy '{name}' keeps no mean of the weights; train with --average 0, or with "
+            "--strategy ddp."
+        )
     if not on_gpu:
         raise LofidError(f"The strategy '{name}' needs GPUs; train with --strategy ddp.")
     if name == "fsdp":
@@ -249,7 +254,9 @@ def run(
     ends = None if minutes is None else time.monotonic() + 60 * minutes
     first = trainer.fabric.is_global_zero
     with (
-        _alone(trainer.out) if first else nullcontext(),
+        locked(trainer.out / "lock", f"The run in {trainer.out} is being trained")
+        if first
+        else nullcontext(),
         Journal(trainer.out, trainer.step) if first else nullcontext() as journal,
     ):
         try:
@@ -284,19 +291,6 @@ def run(
             # A budget that was cut to less than is done, before anything was measured.
             trainer.judge(trainer.held_out()[1])
         trainer.save()
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """While nobody else trains in ``out``: two would write each other's checkpoints."""
-    with (out / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LofidError(
-                f"Another lofid trains in {out}; wait for that one, or name another --out."
-            ) from error
-        yield
 
 
 def _sample(trainer: Trainer) -> None:

@@ -26,10 +26,8 @@ import numpy as np
 import torch
 import torch._inductor.config
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.deepspeed import DeepSpeedStrategy
 from lightning_fabric.strategies.fsdp import FSDPStrategy
-from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -162,11 +160,6 @@ class Trainer:
         self._state = self._empty_state()
         self._average: list[Tensor] = []
         if settings.average:
-            if not isinstance(fabric.strategy, SingleDeviceStrategy | DDPStrategy):
-                raise LofidError(
-                    "The mean of the weights needs them in one piece; train with --strategy ddp, "
-                    "or with --average 0."
-                )
             self._average = [parameter.detach().clone() for parameter in self.model.parameters()]
         self._stream_digest = ""
         self._saved = -1  # the step of the last checkpoint

@@ -126,7 +126,7 @@ def test_minutes_and_wishes_cut_a_run_that_goes_on_later(corpus: Corpus, tmp_pat
 def test_two_do_not_train_in_one_folder(corpus: Corpus, tmp_path: Path) -> None:
     first, second = (run.run(opened(corpus, tmp_path), None) for _ in range(2))
     next(first)
-    with pytest.raises(LofidError, match="Another lofid trains in"):
+    with pytest.raises(LofidError, match="is being trained by another lofid"):
         next(second)
     first.close()
     assert opened(corpus, tmp_path).step == 1
@@ -187,6 +187,9 @@ def test_what_is_wrong_is_said(corpus: Corpus, tmp_path: Path) -> None:
         run.open_fabric(SETTINGS, CPU, devices=2, strategy="zip")
     with pytest.raises(LofidError, match="'fsdp' needs GPUs"):
         run.open_fabric(SETTINGS, CPU, devices=2, strategy="fsdp")
+    for sharded in ("fsdp", "deepspeed_stage_2"):
+        with pytest.raises(LofidError, match=f"'{sharded}' keeps no mean of the weights"):
+            run.open_fabric(replace(SETTINGS, average=3), CPU, devices=2, strategy=sharded)
     with pytest.raises(LofidError, match="balance 2 is not between 0 and 1"):
         replace(SETTINGS, balance=2)
     with pytest.raises(LofidError, match="at least 1"):
