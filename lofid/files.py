@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from lofid.errors import LofidError
 
 _UNIQUE: Final = 12  # hexadecimal digits in a temporary name
+_TRIES: Final = 20  # to have a folder that others remove meanwhile
 
 
 def user_path(text: str) -> Path:
@@ -84,13 +85,19 @@ def locked(path: Path, what: str) -> Iterator[BinaryIO]:
     """A file to append to, made where it is not there, that no other process has meanwhile.
 
     The lock is the system's, which takes it back from the dead. ``what`` says what is done to it:
-    ``NAME is being downloaded``. Raises :class:`LofidError` where another process has it.
+    ``NAME is being downloaded``. Raises :class:`LofidError` where another process has it, and where
+    the file system has no locks.
     """
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LofidError(f"{what} by another lofid; wait for that one.") from error
+        except OSError as error:
+            raise LofidError(
+                f"The file '{path}' could not be locked ({error.strerror}), as on some network "
+                "file systems; choose a place on another one."
+            ) from error
         if not _is_at(file, path):
             raise LofidError(
                 f"{what} by another lofid, which is just ending; give the command again."
@@ -107,13 +114,19 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
     """
     lock = folder / "lock"
     with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(locked(lock, what))
-        except OSError as error:
-            raise LofidError(
-                f"The folder '{folder}' could not be made ({error.strerror}); check who owns it."
-            ) from error
+        for left in reversed(range(_TRIES)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(locked(lock, what))
+                break
+            except OSError as error:
+                # Whoever had it may be removing it, between any two of these steps.
+                if left and isinstance(error, FileNotFoundError | FileExistsError):
+                    continue
+                raise LofidError(
+                    f"The folder '{folder}' could not be made ({error.strerror}); check who owns "
+                    "it."
+                ) from error
         try:
             yield
         finally:
@@ -144,9 +157,9 @@ def write_durably(path: Path, content: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder survive a power failure, where the system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # some network file systems refuse
+    with suppress(OSError):  # some network file systems refuse; what was done there is done
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,6 +1,9 @@
 """Files that are either complete or not there."""
 
+import errno
+import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +15,7 @@ from threading import Barrier
 import pytest
 
 from lofid.errors import LofidError
-from lofid.files import alone_in, replacing
+from lofid.files import alone_in, replacing, sync_folder
 
 
 def test_many_may_write_one_file_at_once(tmp_path: Path) -> None:
@@ -81,3 +84,40 @@ def test_a_folder_that_goes_meanwhile_is_not_taken_for_the_next_ones(tmp_path: P
         folder.mkdir()
         (folder / "lock").touch()  # another process', which has begun already
     assert (folder / "lock").exists()
+
+
+def test_whoever_comes_as_the_folder_goes_is_told_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+
+    def used(_: int) -> str:
+        try:
+            with alone_in(folder, "It is used"):
+                return ""
+        except LofidError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as threads:
+        said = set(threads.map(used, range(2000)))
+    assert all(re.fullmatch("|It is used by another lofid[;,].*", sentence) for sentence in said)
+    assert not folder.exists()
+
+
+def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(LofidError, match=r"could not be made \(File exists\)"):
+        alone_in(tmp_path / "a", "It is used").__enter__()
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(LofidError, match=r"could not be locked \(No locks available\)"):
+        alone_in(tmp_path / "a", "It is used").__enter__()
+
+
+def test_a_folder_that_cannot_be_synced_undoes_nothing(tmp_path: Path) -> None:
+    sync_folder(tmp_path / "gone")
