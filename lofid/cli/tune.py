@@ -72,11 +72,7 @@ def tune(
 
     path = style_path(name)
     place = path.with_name(f".{name}.tuning")
-    if path.exists() and not any(place.glob("*.pt")):
-        raise LofidError(
-            f"The style '{name}' is there already, and its tuning has ended; choose another name, "
-            f"or remove {path} to tune it anew."
-        )
+    _check_unfinished(name, path, place)
     hardware = choose_device(device)
     torch.set_num_threads(min(torch.get_num_threads(), _MOST_THREADS))
     with ERR.status("Reading the pieces …"):
@@ -95,6 +91,7 @@ def tune(
         for player in models:
             recipe(player, data, seed)  # an archive that is missing is told before the tuning
     with alone_in(place, f"The style '{name}' is being tuned"):
+        _check_unfinished(name, path, place)  # another lofid may have ended it meanwhile
         for left in unfinished(path):  # of a process that was killed
             left.unlink(missing_ok=True)
         tuning = Tuning(
@@ -166,6 +163,15 @@ def styles(json: JsonOption = False) -> None:
             style.name, card.method.value, card.source, ", ".join(card.models), "; ".join(losses)
         )
     OUT.print(table)
+
+
+def _check_unfinished(name: str, path: Path, place: Path) -> None:
+    """Raise :class:`LofidError` where there is such a style and nothing of its tuning is left."""
+    if path.exists() and not any(place.glob("*.pt")):
+        raise LofidError(
+            f"The style '{name}' is there already, and its tuning has ended; choose another name, "
+            f"or remove {path} to tune it anew."
+        )
 
 
 def _model(player: str, name: str | None) -> "Model":

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from lofid.cli import app
 from lofid.files import alone_in, temporary_name
+from lofid.learn import own
 from lofid.rwkv import shipped
 from lofid.rwkv.styles import load_style, style_names
 
@@ -77,6 +78,24 @@ def test_a_style_tuned_to_its_end_is_not_written_over(folder: Path, tmp_path: Pa
     finished.write_bytes(b"a style")
     done = lofid("tune", folder, "--as", "mine", "--minutes", "0.01")
     assert "its tuning has ended" in str(done.exception)
+    assert finished.read_bytes() == b"a style"
+
+
+def test_a_style_that_another_process_ended_meanwhile_is_not_written_over(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = tmp_path / "home" / "lofid" / "styles" / "mine.safetensors"
+    read = own.own_pieces
+
+    def ended_meanwhile(place: Path) -> object:
+        finished.parent.mkdir(parents=True)
+        finished.write_bytes(b"a style")
+        return read(place)
+
+    monkeypatch.setattr(own, "own_pieces", ended_meanwhile)
+    done = lofid("tune", folder, "--as", "mine", "--minutes", "0.01")
+    assert "its tuning has ended" in str(done.exception)
+    assert [path.name for path in finished.parent.iterdir()] == [finished.name]
     assert finished.read_bytes() == b"a style"
 
 
