@@ -53,8 +53,12 @@ def opened_outputs(
             output.close()
         except (LofidError, KeyboardInterrupt) as error:
             errors.append(error)
-    if errors and all(isinstance(error, LofidError) for error in errors):
-        # What has failed, and what became of what it had written.
-        raise LofidError(" ".join(dict.fromkeys(map(str, errors))))
-    if errors:
-        raise errors[0]
+    # What has failed, and what became of what it had written.
+    failed = dict.fromkeys(str(error) for error in errors if isinstance(error, LofidError))
+    others = [error for error in errors if not isinstance(error, LofidError)]
+    if others:
+        for sentence in failed:
+            remark(sentence)
+        raise others[0]
+    if failed:
+        raise LofidError(" ".join(failed))

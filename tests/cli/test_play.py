@@ -72,6 +72,19 @@ def test_a_second_ctrl_c_while_a_port_closes_costs_no_recording(
     assert soundfile.info(tmp_path / "x.wav").frames == 480
 
 
+def test_a_recording_that_ctrl_c_could_not_complete_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        _sound.opened_outputs([f"file:{tmp_path / 'x.wav'}"], Settings(), keep=True) as outputs,
+    ):
+        outputs[0].write(Block(0, np.zeros((480, 2), np.float32)))
+        (tmp_path / "x.wav").mkdir()  # in the way
+        raise KeyboardInterrupt
+    assert "x.wav' could not be written" in capsys.readouterr().err
+
+
 def test_two_ctrl_c_are_no_traceback(tmp_path: Path) -> None:
     with playing(tmp_path, "--output", "file:tonight.flac", "--output", "null") as process:
         for _ in range(2):
