@@ -312,17 +312,21 @@ class Trainer:
         if saved == asked:
             return
         ours, theirs = (
-            {**run["shape"], **run["course"], **{key: run[key] for key in ("vocabulary", "begins")}}
+            {**run["shape"], **run["course"], "vocabulary": run["vocabulary"]}
             for run in (asked, saved)
         )
-        other = ", ".join(
+        other = [
             f"{name} {theirs.get(name)}"
             for name in sorted(ours.keys() | theirs.keys())
             if ours.get(name) != theirs.get(name)
-        )
+        ]
+        mend = "repeat those, or name another --out"
+        if (begun := saved["begins"]) != asked["begins"]:
+            other.append(f"--from weights with the hash {begun}" if begun else "no --from")
+            if begun is None:
+                mend = "to begin with these weights, name another --out"
         raise LofidError(
-            f"The run in {self.out} was started with other settings ({other}); repeat those, or "
-            "name another --out."
+            f"The run in {self.out} was started with other settings ({', '.join(other)}); {mend}."
         )
 
     # --- lanes ----------------------------------------------------------------------------------

@@ -89,8 +89,12 @@ def test_a_run_begins_with_the_weights_of_a_model(corpus: Corpus, tmp_path: Path
     card = load_model(path).card
     assert card.metrics["training_tokens"] == 2 * SETTINGS.tokens
     assert card.data == model.card.data
-    with pytest.raises(LofidError, match=rf"other settings \(begins {model.hash}\)"):
+    told = rf"other settings \(--from weights with the hash {model.hash}\); repeat those"
+    with pytest.raises(LofidError, match=told):
         run.open_trainer(*arguments)
+    told = r"other settings \(no --from\); to begin with these weights, name another --out\."
+    with pytest.raises(LofidError, match=told):
+        run.open_trainer(TINY, corpus, SETTINGS, tmp_path / "first", fabric, begins=model)
     other = replace(TINY, width=128)
     with pytest.raises(LofidError, match="another size or vocabulary"):
         run.open_trainer(other, corpus, SETTINGS, tmp_path / "third", fabric, begins=model)
