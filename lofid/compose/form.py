@@ -93,6 +93,11 @@ class Place:
         return self.bar_in_section == 0
 
     @property
+    def closes_phrase(self) -> bool:
+        """Whether this is the eighth of eight bars."""
+        return self.bar_in_section % PHRASE == PHRASE - 1
+
+    @property
     def closes_loop(self) -> bool:
         """Whether this is the last bar of a pass."""
         return self.slot == self.loop_bars - 1
@@ -223,7 +228,7 @@ def _layers(settings: Settings, seed: int, song: Song, place: Place) -> frozense
 
 def _asks_fill(settings: Settings, seed: int, place: Place, index: int) -> bool:
     """Fills come at the end of eight bars, and more surely at the end of a section."""
-    if not (place.closes_stretch or place.bar_in_section % PHRASE == PHRASE - 1):
+    if not (place.closes_stretch or place.closes_phrase):
         return False
     chance = settings.groove.fills * (2.0 if place.closes_stretch else 1.0)
     return bool(generator(seed, Stream.VARIATION, index, attempt=1).random() < chance)

@@ -19,16 +19,15 @@ LIVELY = 32.0
 """Velocity steps: seven in ten groove bars of the Groove MIDI Dataset spread further."""
 
 
+def pattern(hits: Sequence[Note]) -> frozenset[tuple[int, DrumClass]]:
+    """Which drums are hit on which sixteenths: what makes two bars of drums sound like one."""
+    return frozenset((round(hit.start / SIXTEENTH), DRUM_CLASS[hit.pitch]) for hit in hits)
+
+
 def has_groove(hits: Sequence[Note]) -> bool:
     """Whether a bar has its kick on the first beat and its snare on the second and fourth."""
-
-    def plays(drum: DrumClass, sixteenth: int) -> bool:
-        return any(
-            DRUM_CLASS[hit.pitch] is drum and round(hit.start / SIXTEENTH) == sixteenth
-            for hit in hits
-        )
-
-    return plays(DrumClass.KICK, 0) and all(plays(DrumClass.SNARE, at) for at in BACKBEATS)
+    groove = {(0, DrumClass.KICK), *((at, DrumClass.SNARE) for at in BACKBEATS)}
+    return groove <= pattern(hits)
 
 
 def drums_findings(hits: Sequence[Note]) -> list[str]:

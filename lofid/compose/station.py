@@ -24,7 +24,13 @@ from typing import Self, TypeVar
 from lofid.compose.arranger import LoopPlace, Written, arrange
 from lofid.compose.chance import Stream, checked_seed, generator
 from lofid.compose.form import LoopName, Place, Song, compose_song, locate, plan_bar
-from lofid.compose.guards import drums_findings, drums_weakness, keys_findings, keys_weakness
+from lofid.compose.guards import (
+    drums_findings,
+    drums_weakness,
+    keys_findings,
+    keys_weakness,
+    pattern,
+)
 from lofid.compose.headers import drum_hits, drums_header, keys_header
 from lofid.compose.lockstep import Duo, Half, OnThreads
 from lofid.compose.player import Attempt, Hear, Player, Write
@@ -39,12 +45,14 @@ _LOG = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 
 Tokens = tuple[int, ...]
-
-FIRST_GROOVES = 5
-"""How many first bars of drums compete at the start of a song: the model keeps to its first."""
+_Rank = tuple[int, bool, float]
+"""Of an attempt, the lower the better: findings, whether it says the same once more, weakness."""
 
 CANDIDATES = 3
 """How many attempts a bar of a loop's first pass gets; the best one is kept."""
+
+MOST_CANDIDATES = 5
+"""How many a song's first bar of drums gets, to which the model keeps, and how many a variation."""
 
 MOST_REPEATS = 6
 """Passes after which a bar of a loop is certainly varied."""
@@ -320,11 +328,11 @@ def _best_keys(state: SessionState, plan: BarPlan) -> Half[_Take]:
     ]
     written = yield Write(keys_header(plan), state.keys, attempts)
     shift = plan.key.transposition
-    ranked: list[tuple[tuple[int, float], _Take]] = []
+    ranked: list[tuple[_Rank, _Take]] = []
     for played in written:
         comping = [_moved(note, shift) for note in keys.decode_notes(played.tokens).comping]
         findings = tuple(keys_findings(comping, plan))
-        rank = (len(findings), keys_weakness(comping, plan))
+        rank = (len(findings), False, keys_weakness(comping, plan))
         ranked.append((rank, _Take(played.tokens, played.state, findings)))
     return _best(ranked)
 
@@ -341,7 +349,9 @@ def _drums_half(
     findings: tuple[str, ...] = ()
     if kept is None or plan.fill or call.vary.drums:
         opens = not any(any(loop.drums.bars) for loop in (state.a, state.b) if loop)
-        best = yield from _best_drums(state, plan, FIRST_GROOVES if opens else CANDIDATES)
+        stale = memory.bars[slot - 1] if kept is None and call.place.closes_phrase else kept
+        count = CANDIDATES if stale is None and not opens else MOST_CANDIDATES
+        best = yield from _best_drums(state, plan, count, stale)
         take, findings = _judged(best, kept, "drums", plan)
         if take and kept is None and not plan.fill:
             memory = replace(memory, bars=_with(memory.bars, slot, take.tokens))
@@ -354,11 +364,17 @@ def _drums_half(
     return take, memory, findings
 
 
-def _best_drums(state: SessionState, plan: BarPlan, attempts: int) -> Half[_Take]:
-    """The best of so many attempts; if none is sound, one more that insists on a backbeat."""
+def _best_drums(
+    state: SessionState, plan: BarPlan, attempts: int, stale: Tokens | None
+) -> Half[_Take]:
+    """The best of so many attempts; if none is sound, one more that insists on a backbeat.
+
+    Any other sound pattern is better than that of ``stale`` once more; where all attempts have
+    that, as many again are made.
+    """
     header, wanted = drums_header(plan), drum_hits(plan.drum_density)
 
-    def tried(which: range, *, backbeat: bool) -> Half[list[tuple[tuple[int, float], _Take]]]:
+    def tried(which: range, *, backbeat: bool) -> Half[list[tuple[_Rank, _Take]]]:
         written = yield Write(
             header,
             state.drums,
@@ -370,21 +386,28 @@ def _best_drums(state: SessionState, plan: BarPlan, attempts: int) -> Half[_Take
                 for attempt in which
             ],
         )
-        ranked = []
+        ranked: list[tuple[_Rank, _Take]] = []
         for played in written:
             hits = drums.decode_notes(played.tokens)
             findings = tuple(drums_findings(hits))
-            rank = (len(findings), drums_weakness(hits, wanted))
+            same = stale is not None and _same_pattern(played.tokens, stale)
+            rank = (len(findings), same, drums_weakness(hits, wanted))
             ranked.append((rank, _Take(played.tokens, played.state, findings)))
         return ranked
 
     ranked = yield from tried(range(attempts), backbeat=False)
+    if all(same for (_, same, _), _ in ranked):
+        ranked += yield from tried(range(attempts, 2 * attempts), backbeat=False)
     if all(take.findings for _, take in ranked):
-        ranked += yield from tried(range(attempts, attempts + 1), backbeat=True)
+        ranked += yield from tried(range(len(ranked), len(ranked) + 1), backbeat=True)
     return _best(ranked)
 
 
-def _best(ranked: list[tuple[tuple[int, float], _Take]]) -> _Take:
+def _same_pattern(one: Tokens, other: Tokens) -> bool:
+    return pattern(drums.decode_notes(one)) == pattern(drums.decode_notes(other))
+
+
+def _best(ranked: list[tuple[_Rank, _Take]]) -> _Take:
     """The take of the lowest rank, the first of equals."""
     return min(ranked, key=lambda take: take[0])[1]
 
@@ -403,18 +426,23 @@ class _Variation:
     ) -> "_Variation":
         """Drawn for one bar: the last bar of a loop is varied most, the first never by chance.
 
-        After ``MOST_REPEATS`` the drums vary, or the keys of a station without drums.
+        After ``MOST_REPEATS`` the drums vary, or the keys of a station without drums. Where the
+        drums' loop is one bar over and over, so does every eighth bar.
         """
         amount = settings.form.variation
         share = 0.0 if place.slot == 0 else amount if place.closes_loop else amount / 4
         due = memory.repeats[place.slot] >= MOST_REPEATS
+        bars, slot = memory.drums.bars, place.slot
+        here, before = bars[slot], bars[slot - 1]
+        over_and_over = here and before and place.closes_phrase and _same_pattern(here, before)
         chance = generator(seed, Stream.VARIATION, plan.index).random(3)
         drums_due = due and Part.DRUMS in settings.music.parts
         return cls(
             keys=bool(plan.parts & {Part.KEYS, Part.MELODY})
             and (bool(chance[0] < share / 2) or (due and not drums_due)),
             melody=bool(chance[1] < share),
-            drums=Part.DRUMS in plan.parts and (bool(chance[2] < share) or drums_due),
+            drums=Part.DRUMS in plan.parts
+            and bool(chance[2] < share or drums_due or over_and_over),
         )
 
 

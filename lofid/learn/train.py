@@ -47,7 +47,7 @@ from lofid.rwkv.reference import Rwkv6, parameter_groups, zero_state
 from lofid.rwkv.weights import Model
 
 RESET_CHANCE = 0.04
-FORMAT = 2
+FORMAT = 3
 """Of a checkpoint, and of what a step computes from it. Raise it whenever either changes."""
 BEST = "best.safetensors"
 _CHECKPOINT = "checkpoint-"

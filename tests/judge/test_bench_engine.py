@@ -81,7 +81,7 @@ def pair() -> tuple[Model, ...]:
 
 
 def test_rounding_moves_the_shipped_models_little() -> None:
-    figures = bench_engine.precision(bench_engine.shipped_pair(), 50)
+    figures = bench_engine.precision(bench_engine.shipped_pair(), 400)
     assert len(figures) == 6
     for figure in figures:
         assert figure.measured is not None
