@@ -373,6 +373,7 @@ def _best_drums(
     that, as many again are made.
     """
     header, wanted = drums_header(plan), drum_hits(plan.drum_density)
+    said = None if stale is None else pattern(drums.decode_notes(stale))
 
     def tried(which: range, *, backbeat: bool) -> Half[list[tuple[_Rank, _Take]]]:
         written = yield Write(
@@ -390,8 +391,7 @@ def _best_drums(
         for played in written:
             hits = drums.decode_notes(played.tokens)
             findings = tuple(drums_findings(hits))
-            same = stale is not None and _same_pattern(played.tokens, stale)
-            rank = (len(findings), same, drums_weakness(hits, wanted))
+            rank = (len(findings), pattern(hits) == said, drums_weakness(hits, wanted))
             ranked.append((rank, _Take(played.tokens, played.state, findings)))
         return ranked
 
@@ -432,8 +432,8 @@ class _Variation:
         amount = settings.form.variation
         share = 0.0 if place.slot == 0 else amount if place.closes_loop else amount / 4
         due = memory.repeats[place.slot] >= MOST_REPEATS
-        bars, slot = memory.drums.bars, place.slot
-        here, before = bars[slot], bars[slot - 1]
+        bars = memory.drums.bars
+        here, before = bars[place.slot], bars[place.slot - 1]
         over_and_over = here and before and place.closes_phrase and _same_pattern(here, before)
         chance = generator(seed, Stream.VARIATION, plan.index).random(3)
         drums_due = due and Part.DRUMS in settings.music.parts

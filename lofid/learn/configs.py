@@ -136,7 +136,7 @@ class TrainConfig:
         return self.keys if player is PlayerName.KEYS else self.drums
 
 
-# What the shipped pocket models were trained with.
+# One run from random weights; the shipped models were made in two (docs/training.md).
 _POCKET_KEYS = TrainSettings(tokens=20_000_000, weight_decay=0.05, dropout=0.1, average=400)
 _POCKET_DRUMS = TrainSettings(tokens=10_000_000, weight_decay=0.05, dropout=0.2, average=400)
 

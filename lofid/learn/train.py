@@ -9,6 +9,9 @@ lanes in several parts, one after the other (``accumulate``). Neither changes wh
 for what dropout drops: the loss is the mean over the events of all lanes. All randomness is looked
 up by seed and step, so a checkpoint needs no generator's state, and a run that goes on is the run
 that was not interrupted.
+
+Beside the weights that learn, their mean over the last steps may be kept: what is measured, played
+and exported is the mean, which the training itself never reads.
 """
 
 import hashlib
@@ -481,7 +484,9 @@ class Trainer:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        for mean, parameter in zip(self._average, self.model.parameters(), strict=False):
+        if not self._average:
+            return
+        for mean, parameter in zip(self._average, self.model.parameters(), strict=True):
             now = parameter.clone()
             parameter.copy_(mean)
             mean.copy_(now)
