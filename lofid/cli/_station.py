@@ -9,6 +9,7 @@ import typer
 
 from lofid.cli._terminal import ERR
 from lofid.compose.preset import DEFAULT, Preset, load_preset, preset_names
+from lofid.music.parameters import as_meant
 from lofid.rwkv.choice import EngineName
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ def chosen_preset(name: str, tempo: float | None, key: str | None) -> Preset:
     preset = load_preset(name)
     settings = preset.settings
     if tempo is not None:
-        settings = settings.with_value("music.tempo", tempo, "--tempo")
-        settings = settings.with_value("music.tempo_spread", 0)
+        for path, value in as_meant({"music.tempo": tempo}).items():
+            settings = settings.with_value(path, value, "--tempo")
     if key is not None:
         settings = settings.with_value("music.keys", [key], "--key")
     return replace(preset, settings=settings)

@@ -346,7 +346,12 @@ class Music:
     """``[music]``: what is played."""
 
     tempo: float = number(
-        80, 60, 100, "BPM", "Tempo around which each song chooses its own.", effect=Effect.MUSICAL
+        80,
+        60,
+        100,
+        "BPM",
+        "Tempo around which each song chooses its own; set by hand, it is every song's.",
+        effect=Effect.MUSICAL,
     )
     tempo_spread: float = number(
         4, 0, 12, "BPM", "How far a song's tempo may lie from it.", effect=Effect.MUSICAL
@@ -649,3 +654,13 @@ def find_parameter(path: str, where: str = "") -> Parameter:
     place = f" ({where})" if where else ""
     advice = f"did you mean {' or '.join(near)}?" if near else f"groups are {', '.join(GROUPS)}."
     raise LofidError(f"There is no parameter '{path}'{place}; {advice}")
+
+
+def as_meant(values: Mapping[str, object]) -> dict[str, object]:
+    """The values that somebody sets by hand, by path, with what they mean beside.
+
+    Whoever names a tempo and no spread means that tempo: every song has it.
+    """
+    if "music.tempo" in values and "music.tempo_spread" not in values:
+        return {**values, "music.tempo_spread": 0}
+    return dict(values)

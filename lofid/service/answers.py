@@ -412,13 +412,12 @@ class Answers:
             return load_preset(name, folder)
 
     def _changed(self, values: Mapping[str, object]) -> Result:
-        self._desk.set(values)
+        now = self._desk.set(values)
         effects = {find_parameter(path).effect for path in values}
         # The one that is heard last speaks for all.
         effect = next(one for one in (Effect.SONG, Effect.MUSICAL, Effect.MIX) if one in effects)
-        plain = {path: find_parameter(path).plain(self._settings.value(path)) for path in values}
         return protocol.Changed(
-            effect, self._desk.next_index if effect is Effect.MUSICAL else None, plain
+            effect, self._desk.next_index if effect is Effect.MUSICAL else None, now
         )
 
     def _held(self, state: State) -> Result:

@@ -30,7 +30,7 @@ from lofid.compose.station import SessionState
 from lofid.compose.steering import another_turn, next_song
 from lofid.errors import LofidError
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
-from lofid.music.parameters import PARAMETERS, Control, Settings, find_parameter
+from lofid.music.parameters import PARAMETERS, Control, Settings, as_meant, find_parameter
 from lofid.outputs import free_spec
 from lofid.rwkv.choice import EngineName, Role, Running
 from lofid.service import casting, links
@@ -231,14 +231,17 @@ class Desk:
             self._notifier.stopping()
             self._end_stage()
         finally:
-            self.writer.end(grace=0)
-            self._trial.child.end(grace=0)
-            self.stage.end(grace=0)
-            self.store.close()
-            self.server.close()
-            self._context.destroy(linger=500)
-            for end in self._wake:
-                end.close()
+            self.close()
+
+    def close(self) -> None:
+        """End the processes, and let go of the session."""
+        for child in (self.writer, self._trial.child, self.stage):
+            child.end(grace=0)
+        self.store.close()
+        self.server.close()
+        self._context.destroy(linger=500)
+        for end in self._wake:
+            end.close()
 
     def leave(self) -> None:
         """End after this turn of the loop; a signal handler may call it."""
@@ -614,14 +617,19 @@ class Desk:
 
     # -- what requests do ---------------------------------------------------------------------
 
-    def set(self, values: Mapping[str, object]) -> None:
-        """Set parameters, all or none; raises LofidError for a value that is not allowed."""
-        before = self.ledger.settings
+    def set(self, values: Mapping[str, object]) -> dict[str, object]:
+        """Set parameters, all or none, and return what was set, with what it meant beside.
+
+        Raises LofidError for a value that is not allowed.
+        """
+        before, values = self.ledger.settings, as_meant(values)
         self.ledger.change(lambda settings: with_values(settings, values))
         settings = self.ledger.settings
         if (before.sound, before.mix, before.midi) != (settings.sound, settings.mix, settings.midi):
             self.mix()
-        self.tell({path: find_parameter(path).plain(settings.value(path)) for path in values})
+        now = {path: find_parameter(path).plain(settings.value(path)) for path in values}
+        self.tell(now)
+        return now
 
     @property
     def style(self) -> str | None:

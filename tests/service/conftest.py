@@ -1,17 +1,31 @@
 """What the tests of the control sockets share."""
 
+import select
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import pytest
 import zmq
 
+from lofid.compose.player import drums_player, keys_player
+from lofid.compose.preset import load_preset
+from lofid.compose.station import Station
+from lofid.errors import LofidError
 from lofid.music.parameters import Effect
-from lofid.service import protocol
+from lofid.music.plan import Bar
+from lofid.rwkv.choice import Role, Running
+from lofid.rwkv.engine import Engine
+from lofid.service import links, protocol
+from lofid.service.answers import Answers
+from lofid.service.desk import Beginning, Desk
+from lofid.service.notify import Notifier
 from lofid.service.places import Places
-from lofid.service.protocol import Request, Result, Status
+from lofid.service.protocol import Event, Request, Result, StateEvent, Status
 from lofid.service.server import Deferred, Server, Tcp
+from lofid.tokens import drums, keys
+
+_R = TypeVar("_R", bound=Result)
 
 STATUS = Status(
     version="0", session="main", process=1, uptime=0, state=protocol.State.PLAYING, preset="study",
@@ -96,3 +110,108 @@ def stand_in(places: Places) -> Iterator[StandIn]:
     server.start()
     yield server
     server.stop()
+
+
+class Rehearsal:
+    """A desk without its processes: a station writes the bars, and what is locked is said here."""
+
+    def __init__(self, places: Places, station: Station) -> None:
+        self.desk = Desk(
+            places,
+            Beginning(preset=load_preset("study"), seed=7, outputs=("null",)),
+            Notifier.taken_from({}),
+        )
+        self._answers = Answers(self.desk)
+        self._station = station
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._events = self._context.socket(zmq.SUB)
+        self._events.subscribe("")
+        self._events.connect(f"ipc://{places.events}")
+        self.desk.server.welcome(self.desk.status())
+        while not self._events.poll(1):  # greeted
+            for socket in self.desk.server.sockets:
+                socket.poll(1)
+        self.told()
+        self.hear_writer(
+            links.WriterReady({"keys": "k", "drums": "d"}, {}, Running("cpu", "", Role.ONLY))
+        )
+
+    def close(self) -> None:
+        self.desk.close()
+        self._context.destroy(linger=0)
+
+    def hear_writer(self, message: object) -> None:
+        self.desk._hear_writer(message)
+
+    def hear_stage(self, message: object) -> None:
+        self.desk._hear_stage(message)
+
+    def ask(self, request: Request[_R]) -> _R:
+        """What is answered, also where that waits for the disk."""
+        answer: Any = self._answers.answer(request)
+        if isinstance(answer, Deferred):
+            late: list[Any] = []
+            answer._connect(late.append)
+            while not late:
+                select.select([self.desk._wake[0]], [], [], 10)
+                self.desk._soon.popleft()()
+            answer = late[0]
+        if isinstance(answer, LofidError):
+            raise answer
+        result: _R = answer
+        return result
+
+    def told(self) -> list[Event]:
+        """The events since this was last asked; the status that greets is none."""
+        events = []
+        while self._events.poll(20):
+            event = protocol.decode_event(self._events.recv())
+            if event is not None and not isinstance(event, protocol.StatusEvent):
+                events.append(event)
+        return events
+
+    def changed(self) -> Mapping[str, Any]:
+        """What was told to have changed since this was last asked."""
+        values: dict[str, Any] = {}
+        for event in self.told():
+            if isinstance(event, StateEvent):
+                values |= event.changed
+        return values
+
+    def warned(self) -> list[str]:
+        """What the user was warned of since this was last asked."""
+        return [
+            event.warning.text for event in self.told() if isinstance(event, protocol.WarningEvent)
+        ]
+
+    def play(self, bars: int) -> list[Bar]:
+        """Write and lock so many bars."""
+        ledger, played = self.desk.ledger, []
+        for _ in range(bars):
+            while (task := ledger.task()) is not None:
+                before = task.state or self._station.opening(task.settings, self.desk.seed)
+                step = self._station.step(before, task.settings)
+                ledger.written(task, before, step.bar, step.state, 0.01)
+            take = ledger.cues().cues[0]
+            self.hear_stage(links.Locked(take.take))
+            played.append(take.bar)
+        return played
+
+
+@pytest.fixture(scope="session")
+def station(fading_engine: Callable[[int, int, float], Engine]) -> Iterator[Station]:
+    """A station that writes at once, though nothing worth hearing."""
+    players = (
+        keys_player(fading_engine(len(keys.VOCABULARY), 1, 1.0)),
+        drums_player(fading_engine(len(drums.VOCABULARY), 2, 1.0)),
+    )
+    with Station(*players) as opened:
+        yield opened
+
+
+@pytest.fixture
+def rehearsal(places: Places, station: Station) -> Iterator[Rehearsal]:
+    """A desk to be asked and listened to."""
+    made = Rehearsal(places, station)
+    yield made
+    made.close()
