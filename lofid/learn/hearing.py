@@ -18,7 +18,7 @@ from lofid.errors import LofidError
 from lofid.learn.beats import aligned
 from lofid.learn.estimate import estimate_chords, estimate_keys, profiles
 from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece, cut_bars, moved, trimmed
-from lofid.music.midi import DRUM_CHANNEL, Song, Tempo, TimeSignature, Track, parse_midi
+from lofid.music.midi import Song, Tempo, TimeSignature, Track, parse_midi
 from lofid.music.notes import DRUM_CLASS, SIXTEENTH, TICKS_PER_BAR, Note
 from lofid.tokens.drums import STYLE as DRUM_STYLES
 
@@ -178,7 +178,7 @@ def _from_tick(song: Song, begin: int, tracks: tuple[Track, ...]) -> Song:
 
 
 def _is_drums(track: Track) -> bool:
-    return track.channel == DRUM_CHANNEL or bool(_DRUMS_NAME.search(track.name))
+    return track.is_drums or bool(_DRUMS_NAME.search(track.name))
 
 
 def _content_digest(pitched: Sequence[Track], hits: Sequence[Note]) -> str:

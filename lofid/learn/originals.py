@@ -29,8 +29,9 @@ import mido
 from lofid.errors import LofidError
 from lofid.learn.musicxml import drum_hits, lead_sheet
 from lofid.learn.unpack import tarred, zipped
-from lofid.music.midi import DRUM_CHANNEL, parse_midi
+from lofid.music.midi import parse_midi
 from lofid.music.notes import PPQ, TICKS_PER_BAR, Note
+from lofid.music.rig import DRUM_CHANNEL
 
 Files = dict[str, bytes]
 Rows = list[dict[str, str]]

@@ -34,7 +34,7 @@ from lofid.music.notes import Note
 VERSION = 1
 """Of the prepared format."""
 MANIFEST = "own.json"
-SUFFIXES = (".mid", ".midi", ".kar", ".smf")
+SUFFIXES = (".mid", ".midi", ".kar", ".smf", ".rmi")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ Writing takes finished bars. This module knows files and notes; it knows no port
 beyond what a file has to say about tempo, key and form.
 """
 
-import io
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,18 +17,24 @@ import mido
 
 from lofid.errors import LofidError
 from lofid.files import replacing
+from lofid.music import smf
 from lofid.music.chords import PITCH_CLASSES, Key, Mode
 from lofid.music.notes import BEATS_PER_BAR, EARLIEST_START, PPQ, TICKS_PER_BAR, Note, Part
 from lofid.music.plan import Bar
-
-DRUM_CHANNEL = 9
-"""General MIDI's channel 10, counted from 0 as in the bytes."""
+from lofid.music.rig import DRUM_CHANNEL, Rig
 
 CHANNEL = MappingProxyType({Part.KEYS: 0, Part.MELODY: 1, Part.BASS: 2, Part.DRUMS: DRUM_CHANNEL})
 """The channel (0-15) that each part is written on."""
 
 GM_PROGRAM = MappingProxyType({Part.KEYS: 4, Part.MELODY: 11, Part.BASS: 33, Part.DRUMS: 0})
 """General MIDI programs (0-127) where nobody chooses: Rhodes, vibraphone, fingered bass, kit."""
+
+_BANK, _SUSTAIN = 0, 64
+_ALL_SOUND_OFF, _RESET_CONTROLLERS, _ALL_NOTES_OFF = 120, 121, 123
+"""Controllers; from the last one on, all let the keys of a channel go."""
+
+_MOST_HALVINGS = 6
+"""Of a whole note, in a time signature that means something."""
 
 _DEFAULT_BPM = 120.0
 """What the standard says of a file without a tempo."""
@@ -62,16 +67,19 @@ class KeySignature:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """What one track of a file plays on one channel (0-15; 9 is drums) with one program (0-127).
+    """What one track of a file plays on one channel (0-15) with one program (0-127).
 
-    The notes' starts count from the beginning of the song; the notes are in order, and those of
-    one pitch do not overlap.
+    ``name`` is the track's own: empty where it is the song's title, or has to do for several
+    channels. Program and ``is_drums`` are those of the channel at the first note. The notes' starts
+    count from the beginning of the song; the notes are in order, those of one pitch do not overlap,
+    and each lasts as long as its key or the sustain pedal is held.
     """
 
     name: str
     channel: int
     program: int
     notes: tuple[Note, ...]
+    is_drums: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,27 +170,25 @@ def read_midi(path: Path) -> Song:
 def parse_midi(content: bytes, path: Path) -> Song:
     """The music in the bytes of a type 0 or 1 file; ``path`` names them in errors.
 
-    Raises :class:`LofidError` for a file that is damaged or truncated, counts in SMPTE frames
-    instead of beats, or holds independent sequences (type 2).
+    What is odd beside the notes is passed over, as :mod:`lofid.music.smf` says. Raises
+    :class:`LofidError` for a file that is damaged or truncated, counts in SMPTE frames instead of
+    beats, or holds independent sequences (type 2).
     """
     try:
-        # Data bytes above 127 occur in files of careless programs: clipped, as players do.
-        file = mido.MidiFile(file=io.BytesIO(content), clip=True)
-    except Exception as error:
-        # On damaged bytes mido raises EOFError, ValueError, KeyError, IndexError, TypeError and
-        # more, according to where it stumbles. There is nothing to tell apart for the reader.
+        file = smf.parse(content)
+    except smf.Broken as error:
         raise _damaged(path) from error
-    if file.ticks_per_beat < 0:
+    if file.division < 0:
         raise LofidError(
             f"The MIDI file '{path}' counts in SMPTE frames, which have no beats; "
             "save it again with a resolution in ticks per quarter note."
         )
-    if file.type == 2:
+    if file.kind == 2:
         raise LofidError(
             f"The MIDI file '{path}' is of type 2 (independent sequences); "
             "save it again as type 1 or 0."
         )
-    if file.ticks_per_beat == 0 or file.type not in (0, 1):
+    if file.division == 0 or file.kind not in (0, 1):
         raise _damaged(path)
     return _song(file)
 
@@ -193,70 +199,189 @@ def _damaged(path: Path) -> LofidError:
     )
 
 
-def _song(file: Any) -> Song:
-    division: int = file.ticks_per_beat
-
-    def rescaled(tick: int) -> int:
-        return (2 * tick * PPQ + division) // (2 * division)
-
+def _song(file: smf.File) -> Song:
     tempi: dict[int, Tempo] = {0: Tempo(0, _DEFAULT_BPM)}
     signatures: dict[int, TimeSignature] = {0: TimeSignature(0, 4, 4)}
     keys: dict[int, KeySignature] = {}
-    tracks: list[Track] = []
-    for midi_track in file.tracks:
-        tick = 0
-        programs: dict[int, int] = {}
-        strikes: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
-        for message in midi_track:
-            tick += message.time
-            at = rescaled(tick)
-            if message.type == "set_tempo" and message.tempo > 0:
-                tempi[at] = Tempo(at, mido.tempo2bpm(message.tempo))
-            elif message.type == "time_signature":
-                signatures[at] = TimeSignature(at, message.numerator, message.denominator)
-            elif message.type == "key_signature":
-                keys[at] = KeySignature(at, Key.parse(message.key))
-            elif message.type == "program_change":
-                programs.setdefault(message.channel, message.program)
-            elif message.type in ("note_on", "note_off"):
-                velocity = message.velocity if message.type == "note_on" else 0
-                strikes[message.channel].append((at, message.note, velocity))
-        tracks.extend(
-            Track(midi_track.name.strip(), channel, programs.get(channel, 0), notes)
-            for channel, events in sorted(strikes.items())
-            if (notes := _paired(events, rescaled(tick)))
-        )
+    for events, _ in file.tracks:
+        for event in events:
+            if event.status != smf.Status.META:
+                continue
+            at = _rescaled(event.tick, file.division)
+            if (tempo := _tempo(at, event)) is not None:
+                tempi[at] = tempo
+            elif (signature := _time_signature(at, event)) is not None:
+                signatures[at] = signature
+            elif (key := _key_signature(at, event)) is not None:
+                keys[at] = key
     return Song(
         tuple(tempi[at] for at in sorted(tempi)),
         tuple(signatures[at] for at in sorted(signatures)),
         tuple(keys[at] for at in sorted(keys)),
-        tuple(tracks),
+        tuple(_played(file)),
     )
 
 
-def _paired(events: Sequence[tuple[int, int, int]], end: int) -> tuple[Note, ...]:
-    """Notes from (tick, pitch, velocity) in order of time, where velocity 0 releases.
+def _rescaled(tick: int, division: int) -> int:
+    """A tick of a file in ours."""
+    return (2 * tick * PPQ + division) // (2 * division)
 
-    A release ends the oldest sounding note of its pitch. A note never released ends with the last
-    release of its pitch after it, otherwise with the track.
+
+def _tempo(at: int, event: smf.Event) -> Tempo | None:
+    """A tempo, None where the event is of another kind or makes no sense; so the next two."""
+    micros = int.from_bytes(event.data, "big")
+    if event.channel != smf.Meta.TEMPO or len(event.data) != 3 or not micros:
+        return None
+    return Tempo(at, 60e6 / micros)
+
+
+def _time_signature(at: int, event: smf.Event) -> TimeSignature | None:
+    if event.channel != smf.Meta.TIME_SIGNATURE or len(event.data) < 2:
+        return None
+    numerator, power = event.data[:2]
+    return TimeSignature(at, numerator, 2**power) if numerator and power <= _MOST_HALVINGS else None
+
+
+def _key_signature(at: int, event: smf.Event) -> KeySignature | None:
+    if event.channel != smf.Meta.KEY_SIGNATURE or len(event.data) < 2:
+        return None
+    sharps = int.from_bytes(event.data[:1], signed=True)
+    if abs(sharps) > 7 or event.data[1] > 1:
+        return None
+    fifths, mode = (sharps + 3, Mode.MINOR) if event.data[1] else (sharps, Mode.MAJOR)
+    return KeySignature(at, Key(7 * fifths % 12, mode))
+
+
+def _played(file: smf.File) -> Iterator[Track]:
+    """What the tracks play, in their order, by channel.
+
+    Channels belong to the file, not to a track: a program or a pedal in one counts for the notes
+    of all. So the events of all tracks are heard in order of time; what says how a channel sounds
+    comes ahead of notes of the same tick.
     """
-    sounding: defaultdict[int, deque[tuple[int, int]]] = defaultdict(deque)
-    released: dict[int, int] = {}
-    notes: list[Note] = []
-    for tick, pitch, velocity in events:
-        if velocity > 0:
-            sounding[pitch].append((tick, velocity))
-            continue
-        released[pitch] = tick
-        if sounding[pitch]:
-            start, struck = sounding[pitch].popleft()
-            notes.append(Note(start, pitch, max(1, tick - start), struck))
-    for pitch, hanging in sounding.items():
-        for start, struck in hanging:
-            last = released.get(pitch, end)
-            stop = last if last > start else end
-            notes.append(Note(start, pitch, max(1, stop - start), struck))
-    return without_overlaps(notes)
+    timed = (
+        (event.tick, not _chooses_a_sound(event), index, event)
+        for index, (events, _) in enumerate(file.tracks)
+        for event in events
+        if event.status != smf.Status.META
+    )
+    rig = Rig()
+    hands = _Hands()
+    sounds: dict[tuple[int, int], tuple[int, bool]] = {}
+    for tick, _, index, event in sorted(timed, key=lambda one: one[:2]):
+        at = _rescaled(tick, file.division)
+        rig.take(event)
+        match event.status:
+            case smf.Status.NOTE_ON if event.data[1]:
+                sound = rig.program(event.channel), rig.is_drums(event.channel)
+                sounds.setdefault((index, event.channel), sound)
+                hands.strike(at, index, event)
+            case smf.Status.NOTE_ON | smf.Status.NOTE_OFF:
+                hands.release(at, index, event)
+            case smf.Status.CONTROL:
+                hands.control(at, event)
+    ends = [_rescaled(end, file.division) for _, end in file.tracks]
+    notes = hands.notes(ends)
+    for place in sorted(sounds):
+        index, channel = place
+        program, is_drums = sounds[place]
+        name = _own_name(file, index, list(sounds))
+        yield Track(name, channel, program, without_overlaps(notes[place]), is_drums)
+
+
+def _chooses_a_sound(event: smf.Event) -> bool:
+    """Whether an event says how channels sound, for the notes of the same tick in all tracks."""
+    is_bank = event.status == smf.Status.CONTROL and event.data[0] == _BANK
+    return is_bank or event.status in (smf.Status.PROGRAM, smf.Status.SYSEX)
+
+
+def _own_name(file: smf.File, index: int, places: Sequence[tuple[int, int]]) -> str:
+    """The name of a track; empty where it says nothing about the channel that plays there.
+
+    In a file of type 0, and on a first track that leads others, it is the title of the song.
+    """
+    events = file.tracks[index][0]
+    metas = [event for event in events if event.status == smf.Status.META]
+    others = [one for one, _ in places if one != index]
+    leads = index == 0 and others and any(event.channel == smf.Meta.TEMPO for event in metas)
+    if file.kind == 0 or leads or sum(one == index for one, _ in places) > 1:
+        return ""
+    names = (event.data for event in metas if event.channel == smf.Meta.TRACK_NAME)
+    return next(names, b"").decode("latin-1").strip("\0 \t\r\n")
+
+
+class _Hands:
+    """Keys that are held down, and those that a pedal holds, on the channels of a file.
+
+    A release ends the oldest sounding note of its pitch and track. A note never released ends with
+    the last release of its pitch after it, otherwise with the track.
+    """
+
+    def __init__(self) -> None:
+        self._pedal: set[int] = set()
+        # By channel: where a key is down, by track and pitch, its strikes (tick, velocity).
+        self._down: defaultdict[int, dict[tuple[int, int], deque[tuple[int, int]]]]
+        self._down = defaultdict(dict)
+        # By channel: released, but held by the pedal (track, pitch, tick, velocity).
+        self._held: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+        self._released: dict[tuple[int, int, int], int] = {}
+        self._notes: defaultdict[tuple[int, int], list[Note]] = defaultdict(list)
+
+    def strike(self, at: int, track: int, event: smf.Event) -> None:
+        """A key goes down."""
+        keys = self._down[event.channel]
+        keys.setdefault((track, event.data[0]), deque()).append((at, event.data[1]))
+
+    def release(self, at: int, track: int, event: smf.Event) -> None:
+        """A key goes up."""
+        pitch, channel = event.data[0], event.channel
+        self._released[track, channel, pitch] = at
+        strikes = self._down[channel].get((track, pitch))
+        if strikes:
+            self._let_go(at, channel, track, pitch, strikes.popleft())
+
+    def control(self, at: int, event: smf.Event) -> None:
+        """A pedal moves, or all keys of a channel are let go."""
+        number, value = event.data
+        channel = event.channel
+        if number == _SUSTAIN and value >= 64:
+            self._pedal.add(channel)
+        elif number in (_SUSTAIN, _RESET_CONTROLLERS, _ALL_SOUND_OFF):
+            self._lift(at, channel)
+        if number == _ALL_SOUND_OFF or number >= _ALL_NOTES_OFF:
+            for (track, pitch), strikes in self._down.pop(channel, {}).items():
+                for strike in strikes:
+                    self._let_go(at, channel, track, pitch, strike)
+
+    def notes(self, ends: Sequence[int]) -> Mapping[tuple[int, int], Sequence[Note]]:
+        """All notes by track and channel, after what is still held has ended with its track."""
+        for channel, held in self._held.items():
+            for track, pitch, start, velocity in held:
+                self._end(ends[track], channel, track, pitch, (start, velocity))
+        for channel, keys in self._down.items():
+            for (track, pitch), strikes in keys.items():
+                last = self._released.get((track, channel, pitch), ends[track])
+                for strike in strikes:
+                    stop = last if last > strike[0] else ends[track]
+                    self._end(stop, channel, track, pitch, strike)
+        return self._notes
+
+    def _let_go(
+        self, at: int, channel: int, track: int, pitch: int, strike: tuple[int, int]
+    ) -> None:
+        if channel in self._pedal:
+            self._held[channel].append((track, pitch, *strike))
+        else:
+            self._end(at, channel, track, pitch, strike)
+
+    def _lift(self, at: int, channel: int) -> None:
+        self._pedal.discard(channel)
+        for track, pitch, start, velocity in self._held.pop(channel, ()):
+            self._end(at, channel, track, pitch, (start, velocity))
+
+    def _end(self, at: int, channel: int, track: int, pitch: int, strike: tuple[int, int]) -> None:
+        start, velocity = strike
+        self._notes[track, channel].append(Note(start, pitch, max(1, at - start), velocity))
 
 
 def write_midi(path: Path, bars: Iterable[Bar], programs: Mapping[Part, int] = GM_PROGRAM) -> None:

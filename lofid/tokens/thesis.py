@@ -32,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lofid.errors import LofidError
-from lofid.music.midi import DRUM_CHANNEL, Song
+from lofid.music.midi import Song
 from lofid.music.notes import PPQ, Note
 from lofid.tokens.vocabulary import Vocabulary
 
@@ -174,7 +174,7 @@ def from_song(song: Song) -> tuple[TimedNote, ...]:
     """All pitched notes of a MIDI file as one piano, in seconds through its tempo map."""
     timed: list[TimedNote] = []
     for track in song.tracks:
-        if track.channel == DRUM_CHANNEL:
+        if track.is_drums:
             continue
         for note in track.notes:
             start = song.seconds(note.start)

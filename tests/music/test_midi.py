@@ -131,6 +131,7 @@ class TestWriting:
         song = read_midi(path)
         keys, drums = song.tracks
         assert (keys.name, keys.channel, keys.program) == ("keys", 0, 5)
+        assert (keys.is_drums, drums.is_drums) == (False, True)
         assert (drums.name, drums.channel, drums.program) == ("drums", 9, 25)
         assert split_bars(drums.notes) == [bar.notes[Part.DRUMS] for bar in bars]
         # The C of one bar rings into the next, where it is struck again.
@@ -202,7 +203,7 @@ class TestReading:
             kind=kind,
         )
         (track,) = read(file, tmp_path).tracks
-        assert (track.name, track.channel, track.program) == ("piano", 0, 4)
+        assert (track.name, track.channel, track.program) == ("piano" if kind else "", 0, 4)
         assert track.notes == (Note(480, 60, 240, 80),)
 
     def test_channels_of_one_track_are_told_apart(self, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_from_a_midi_file() -> None:
         (),
         (
             Track("", 0, 0, (Note(480, 60, 960, 100),)),
-            Track("", 9, 0, (Note(0, 36, 9, 9),)),
+            Track("", 9, 0, (Note(0, 36, 9, 9),), is_drums=True),
         ),
     )
     assert from_song(song) == (TimedNote(1.0, 60, 1.5, 100),)
