@@ -4,12 +4,16 @@ import fcntl
 import glob
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from lofid.errors import LofidError
+
+MOST_TEXT: Final = 2**20
+"""Bytes that are read of a file that people write: presets, keys, lists."""
 
 _UNIQUE: Final = 12  # hexadecimal digits in a temporary name
 _TRIES: Final = 20  # to have a folder that others remove meanwhile
@@ -27,6 +31,64 @@ def user_path(text: str) -> Path:
             f"The path '{text}' begins with a home folder, but there is no such user; "
             "write the whole path."
         ) from None
+
+
+@contextmanager
+def opened_file(path: Path, what: str) -> Iterator[BinaryIO]:
+    """A regular file that somebody named, opened for reading.
+
+    ``what`` it should be completes "The": ``preset``. A pipe or a device, which might never end, is
+    refused as it is opened; so is a folder. Raises :class:`LofidError` for those, and where the
+    system refuses, as the file is opened or read.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for whoever writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # a zero in a path, or half a character
+        raise _unreadable(path, what, error) from error
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        named = next((name for test, name in _KINDS if test(kind)), "no file")
+        raise LofidError(f"The {what} '{path}' cannot be read: it is {named}; choose a file.")
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor is no path
+        try:
+            yield file
+        except OSError as error:
+            raise _unreadable(path, what, error) from error
+
+
+def _unreadable(path: Path, what: str, error: Exception) -> LofidError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    shown = str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+    return LofidError(f"The {what} '{shown}' cannot be read ({reason}); check the path.")
+
+
+_KINDS: Final = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def read_file(path: Path, what: str, most: int = MOST_TEXT) -> bytes:
+    """The content of a regular file of at most ``most`` bytes that somebody named.
+
+    Never more than that is read, whatever the file does meanwhile. Raises :class:`LofidError` as
+    :func:`opened_file`, and for a file that is larger.
+    """
+    content = b""
+    with opened_file(path, what) as file:
+        size = os.fstat(file.fileno()).st_size
+        room = max(size, min(most, MOST_TEXT))  # what is made up as it is read says that it has 0
+        if size <= most:
+            content = file.read(room + 1)
+    if size > most or len(content) > room:
+        raise LofidError(
+            f"The file '{path}' is too large for a {what} (over {most:,} bytes); choose another."
+        )
+    return content
 
 
 def xdg_folder(variable: str, default: Path) -> Path:

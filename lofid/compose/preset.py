@@ -5,7 +5,6 @@ Those that come with lofid lie in the package, the user's own in a folder; the u
 
 import json
 import re
-import stat
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,13 +13,10 @@ from importlib import resources
 from pathlib import Path
 
 from lofid.errors import LofidError
-from lofid.files import sync_folder, user_path, write_durably, xdg_folder
+from lofid.files import read_file, sync_folder, user_path, write_durably, xdg_folder
 from lofid.music.parameters import GROUPS, PARAMETERS, Settings
 
 DEFAULT = "study"
-
-MOST_BYTES = 2**20
-"""A file beyond this is no preset."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 
@@ -109,19 +105,11 @@ def load_preset(name_or_path: str, folder: Path | None = None) -> Preset:
 def read_preset(path: Path) -> str:
     """The text of a preset file; raises :class:`LofidError` where it cannot be read."""
     try:
-        found = path.stat()
-        if stat.S_ISFIFO(found.st_mode):  # which would never be read to its end
-            raise LofidError(f"'{path}' is a pipe; choose the file of a preset.")
-        if found.st_size > MOST_BYTES:
-            raise LofidError(f"The file '{path}' is too large for a preset; choose another.")
-        return path.read_text("utf-8-sig")  # some editors begin a file with a mark
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (
-            f"{error.strerror}; check the path"
-            if isinstance(error, OSError)
-            else "it is not UTF-8 text; save it as UTF-8"
-        )
-        raise LofidError(f"The preset file '{path}' cannot be read: {reason}.") from error
+        return read_file(path, "preset").decode("utf-8-sig")  # some editors begin with a mark
+    except UnicodeDecodeError as error:
+        raise LofidError(
+            f"The preset '{path}' cannot be read: it is not UTF-8 text; save it as UTF-8."
+        ) from error
 
 
 def parse_preset(text: str, name: str, source: str) -> Preset:

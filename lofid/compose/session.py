@@ -7,7 +7,6 @@ not checked: a damaged or hostile file ends in a sentence.
 
 import hashlib
 import math
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +25,7 @@ from lofid.compose.chance import checked_seed
 from lofid.compose.form import LoopName, Song, Stretch
 from lofid.compose.station import DrumsMemory, KeysMemory, LoopMemory, SessionState, Tokens
 from lofid.errors import LofidError
-from lofid.files import write_durably
+from lofid.files import opened_file, read_file, write_durably
 from lofid.music.chords import Chord, Key, Mode
 from lofid.music.parameters import PARAMETERS, Mood, Settings
 from lofid.music.plan import Section
@@ -588,35 +587,13 @@ def _same_after(a: State | None, b: State | None) -> bool:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        if _size(path) > MOST_BYTES:
-            raise LofidError(f"The file '{path}' is too large for a session; choose another.")
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    return read_file(path, "session", MOST_BYTES)
 
 
 def _head(path: Path) -> bytes:
     """The header of a safetensors file."""
-    try:
-        _size(path)
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > MOST_BYTES:
-                raise _Unfit("it is no session of lofid")
-            return file.read(length)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _size(path: Path) -> int:
-    """The bytes of a file; a pipe, which has none, would never be read to its end."""
-    found = path.stat()
-    if stat.S_ISFIFO(found.st_mode):
-        raise LofidError(f"'{path}' is a pipe; choose a file.")
-    return found.st_size
-
-
-def _unreadable(path: Path, error: OSError) -> LofidError:
-    reason = error.strerror or error
-    return LofidError(f"The session '{path}' cannot be read ({reason}); check the path.")
+    with opened_file(path, "session") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MOST_BYTES:
+            raise _Unfit("it is no session of lofid")
+        return file.read(length)

@@ -19,7 +19,7 @@ from safetensors.numpy import save as serialized
 
 from lofid import __version__
 from lofid.errors import LofidError
-from lofid.files import replacing
+from lofid.files import read_file, replacing
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -36,6 +36,9 @@ INDEX: Final = "model.safetensors.index.json"
 
 SHARD_BYTES: Final = 16_000_000
 """Most bytes of one shard."""
+
+MOST_BYTES: Final = 32 * 2**30
+"""A file beyond this is none of weights that this machine could play."""
 
 _NO_SENSE: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 """What JSON that a stranger wrote may raise when it is read."""
@@ -391,12 +394,7 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str], str]:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise LofidError(
-            f"The weights '{path}' could not be read ({error.strerror or error}); check the path."
-        ) from error
+    return read_file(path, "file of weights", MOST_BYTES)
 
 
 def _sha256(content: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import Self
 import zmq
 
 from lofid.errors import LofidError
-from lofid.files import replacing
+from lofid.files import read_file, replacing
 from lofid.service.places import checked_name
 
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
@@ -136,11 +136,10 @@ def _pair() -> tuple[str, str]:
 
 def _read(path: Path, *names: str) -> list[str]:
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no file of keys"
+        document = tomllib.loads(read_file(path, "file of keys").decode())
+    except (ValueError, RecursionError) as error:
         raise LofidError(
-            f"The keys in '{path}' cannot be read: {reason}; check the path, or make new ones: "
+            f"The file '{path}' is no file of keys; check the path, or make new ones: "
             "'lofid keys --help' tells how."
         ) from error
     keys = [str(document.get(name, "")) for name in names]

@@ -29,6 +29,7 @@ import msgspec
 from msgspec import Meta
 
 from lofid.compose.session import (
+    MOST_BYTES,
     SUFFIX,
     Label,
     Moment,
@@ -44,7 +45,7 @@ from lofid.compose.session import (
 )
 from lofid.compose.station import SessionState
 from lofid.errors import LofidError
-from lofid.files import sync_folder, user_path, write_durably
+from lofid.files import read_file, sync_folder, user_path, write_durably
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
@@ -209,14 +210,10 @@ class Store:
         for left in self._folder.glob(f".*.part{SUFFIX}"):
             left.unlink(missing_ok=True)
         path = self._folder / CHECKPOINT
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._set_aside(f"The session '{path}' cannot be read ({error.strerror})")
+        if not os.path.lexists(path):
             return None
         try:
+            content = read_file(path, "session", MOST_BYTES)
             moment = decoded(content, path)
         except LofidError as error:
             self._set_aside(str(error).rstrip("."))

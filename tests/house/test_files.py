@@ -11,11 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import PIPE
 from threading import Barrier
+from typing import Any
 
 import pytest
 
+from lofid.compose.preset import load_preset
+from lofid.compose.session import load_moment, read_label
 from lofid.errors import LofidError
-from lofid.files import alone_in, replacing, sync_folder
+from lofid.files import alone_in, read_file, replacing, sync_folder
+from lofid.rwkv.styles import load_style
+from lofid.rwkv.weights import load_model
+from lofid.service.keys import ClientKeys
 
 
 def test_many_may_write_one_file_at_once(tmp_path: Path) -> None:
@@ -121,3 +127,49 @@ def test_a_file_system_without_locks_is_told(
 
 def test_a_folder_that_cannot_be_synced_undoes_nothing(tmp_path: Path) -> None:
     sync_folder(tmp_path / "gone")
+
+
+READERS = {
+    "x.toml": lambda path: load_preset(str(path)),
+    "x.lofistate": load_moment,
+    "y.lofistate": read_label,
+    "x.lofidkey": ClientKeys.read,
+    "x.safetensors": lambda path: load_style(str(path)),
+    "y.safetensors": load_model,
+}
+"""What reads a file that a user names."""
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_whatever_is_named_is_read_within_bounds_or_refused(name: str, tmp_path: Path) -> None:
+    read: Any = READERS[name]
+    path = tmp_path / name
+    for target, words in (("/dev/zero", "is a device"), ("/", "is a folder")):
+        path.symlink_to(target)
+        with pytest.raises(LofidError, match=words):
+            read(path)
+        path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(LofidError, match="is a pipe"):
+        read(path)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(2**40)  # of a terabyte, none of it on the disk
+    with pytest.raises(LofidError, match=f"{name}'.* (too large|no session)"):
+        read(path)
+
+
+def test_what_has_no_size_is_read_to_the_bound_and_no_further() -> None:
+    endless = Path("/proc/self/smaps")  # of size 0, as the system says
+    whole = read_file(endless, "list")
+    assert len(whole) > 100
+    with pytest.raises(LofidError, match=r"too large for a list \(over 100 bytes\)"):
+        read_file(endless, "list", 100)
+
+
+@pytest.mark.parametrize("name", ["a\0b.toml", "\ud800.toml", "a" * 300 + ".toml", "none.toml"])
+def test_what_no_file_can_be_called_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+    with pytest.raises(LofidError, match="cannot be read") as told:
+        read_file(tmp_path / name, "preset")
+    assert str(told.value).isprintable()
+    str(told.value).encode()
