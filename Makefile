@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 INPUTS := pyproject.toml constraints.txt lofid/system.py
 
 .DEFAULT_GOAL := help
-.PHONY: help play test gpu-test gpu-bench bench soak chaos music-report clean
+.PHONY: help play test gpu-test gpu-bench bench soak chaos music-report docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -44,6 +44,9 @@ chaos: $(VENV)/.test ## Kill, steer and attack a daemon, and measure what is hea
 
 music-report: $(VENV)/.test ## Measure the music beside human playing
 	$(BIN)/python scripts/music_report.py $(ARGS)
+
+docs: $(VENV)/.test ## Build the pages as a site in build/site
+	$(BIN)/python scripts/build_site.py build/site
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) $(GPU_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """The interface of all outputs, and the table of their kinds.
 
-A new kind is one new module and one row of :data:`KINDS`.
+A new kind is one new module and one row of :data:`KINDS`; or a package of somebody's own that names
+such a module in an entry point of the group :data:`GROUP`.
 """
 
 import itertools
@@ -9,8 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -165,26 +167,64 @@ class OutputKind:
 KINDS: Mapping[str, OutputKind] = MappingProxyType(
     {
         "device": OutputKind(
-            "device[:NAME]", "the sound card, or the one whose name holds NAME", "device"
+            "device[:NAME]",
+            "the sound card, or the one whose name holds NAME",
+            "lofid.outputs.device",
         ),
-        "file": OutputKind("file:PATH", "a .wav, .flac, .mp3, .ogg or .mid file", "file"),
-        "jack": OutputKind("jack[:NAME]", "a MIDI port of JACK, exact to the frame", "jack"),
-        "midi": OutputKind("midi[:NAME]", "a MIDI port that other programs can use", "midi"),
-        "null": OutputKind("null", "nowhere, to try out", "null"),
+        "file": OutputKind(
+            "file:PATH", "a .wav, .flac, .mp3, .ogg or .mid file", "lofid.outputs.file"
+        ),
+        "jack": OutputKind(
+            "jack[:NAME]", "a MIDI port of JACK, exact to the frame", "lofid.outputs.jack"
+        ),
+        "midi": OutputKind(
+            "midi[:NAME]", "a MIDI port that other programs can use", "lofid.outputs.midi"
+        ),
+        "null": OutputKind("null", "nowhere, to try out", "lofid.outputs.null"),
     }
 )
-"""Every kind by its name. Modules are imported when they are used: each may need a library."""
+"""lofid's own kinds by name. Modules are imported when they are used: each may need a library."""
+
+GROUP = "lofid.outputs"
+"""The group of entry points in which other packages name modules of kinds of their own.
+
+The entry point's name is the kind's; its module has ``make`` as ours do, and the texts ``SYNTAX``
+and ``DESCRIPTION``.
+"""
 
 
 def split_spec(text: str) -> tuple[OutputKind, str | None]:
     """Kind and argument of ``KIND[:ARGUMENT]``; raises :class:`LofidError` for an unknown kind."""
     name, colon, argument = text.partition(":")
-    if name not in KINDS:
-        near = get_close_matches(name, KINDS, n=1)
-        guess = f"did you mean {near[0]}? Outputs" if near else "outputs"
-        syntaxes = ", ".join(kind.syntax for kind in KINDS.values())
-        raise LofidError(f"There is no output '{text}'; {guess} are {syntaxes}.")
-    return KINDS[name], argument if colon else None
+    if name in KINDS:
+        return KINDS[name], argument if colon else None
+    others = {point.name: point for point in entry_points(group=GROUP)}
+    if name in others:
+        return _of_another_package(others[name]), argument if colon else None
+    near = get_close_matches(name, (*KINDS, *others), n=1)
+    guess = f"did you mean {near[0]}? Outputs" if near else "outputs"
+    syntaxes = ", ".join([*(kind.syntax for kind in KINDS.values()), *others])
+    raise LofidError(f"There is no output '{text}'; {guess} are {syntaxes}.")
+
+
+def _of_another_package(point: EntryPoint) -> OutputKind:
+    """The kind that an entry point names; raises :class:`LofidError` where it is none."""
+    package = point.dist.name if point.dist else point.value
+    try:
+        module = import_module(point.module)
+        return OutputKind(module.SYNTAX, module.DESCRIPTION, _with_make(module).__name__)
+    except Exception as error:  # whatever somebody else's module raises
+        raise LofidError(
+            f"The output '{point.name}' of the package '{package}' cannot be used "
+            f"({type(error).__name__}: {error}); mend or remove that package."
+        ) from error
+
+
+def _with_make(module: ModuleType) -> ModuleType:
+    """The module, which must have the function that every kind's has."""
+    if not callable(getattr(module, "make", None)):
+        raise AttributeError("it has no function 'make'")
+    return module
 
 
 def free_spec(text: str, taken: Collection[str] = ()) -> str:
@@ -220,7 +260,7 @@ def parse(text: str) -> Output:
     Raises :class:`LofidError` for an unknown kind, or an argument that the kind does not take.
     """
     kind, argument = split_spec(text)
-    module: _Module = import_module(f"lofid.outputs.{kind.module}")
+    module: _Module = import_module(kind.module)
     return module.make(argument)
 
 
