@@ -549,7 +549,7 @@ def _value(path: str, text: str) -> protocol.Value:
     """What was typed, as the parameter's kind of JSON; the daemon says what is wrong with it."""
     row = PARAMETERS.get(path)
     kind = None if row is None else row.kind
-    if kind in (Kind.CHOICES, Kind.KEYS, Kind.CONTROLS):
+    if kind in (Kind.CHOICES, Kind.KEYS, Kind.CONTROLS) or (kind is Kind.PALETTE and "," in text):
         return [item.strip() for item in text.split(",") if item.strip()]
     if kind is Kind.FLAG:
         return {"true": True, "on": True, "false": False, "off": False}.get(text.lower(), text)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -105,7 +106,7 @@ def render(
         if as_notes:
             from lofid.sound.synth import programs
 
-            write_midi(out, music, programs(chosen.settings.sound))
+            write_midi(out, music, partial(programs, chosen.settings.sound))
             seconds = length.seconds_done
         else:
             seconds = _record(music, chosen.settings, seed, outputs)

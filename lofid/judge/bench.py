@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -277,7 +278,7 @@ def sameness(folder: Path, bars: int = 32) -> list[Figure]:
     settings = load_preset(_PRESET).settings
     with _station() as station:
         slowly = _slowly(itertools.islice(station.bars(settings, _SEED), bars))
-        write_midi(folder / "here.mid", slowly, programs(settings.sound))
+        write_midi(folder / "here.mid", slowly, partial(programs, settings.sound))
     length = ("--bars", str(bars))
     for name in ("one.mid", "two.mid", "one.flac", "two.flac"):
         _render(folder / name, *length)

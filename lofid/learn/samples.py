@@ -7,6 +7,7 @@ that samples of one run may be compared.
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def write_sample(
             pair = shipped_engine("pocket-keys", keys.VOCABULARY.hash), own
         with Station(keys_player(pair[0]), drums_player(pair[1])) as station:
             bars = list(islice(station.bars(settings, SEED), BARS))
-        write_midi(folder / f"{name}.mid", bars, programs(settings.sound))
+        write_midi(folder / f"{name}.mid", bars, partial(programs, settings.sound))
         blocks = [sound.mix for _, sound in rendered_bars(Studio(settings, SEED), iter(bars))]
         with replacing(folder / f"{name}.ogg") as temporary:
             soundfile.write(temporary, np.concatenate(blocks), SAMPLE_RATE)

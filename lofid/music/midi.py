@@ -7,7 +7,7 @@ beyond what a file has to say about tempo, key and form.
 
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from lofid.files import replacing
 from lofid.music import smf
 from lofid.music.chords import PITCH_CLASSES, Key, Mode
 from lofid.music.notes import BEATS_PER_BAR, EARLIEST_START, PPQ, TICKS_PER_BAR, Note, Part
-from lofid.music.plan import Bar
+from lofid.music.plan import Bar, Face
 from lofid.music.rig import DRUM_CHANNEL, Rig
 
 CHANNEL = MappingProxyType({Part.KEYS: 0, Part.MELODY: 1, Part.BASS: 2, Part.DRUMS: DRUM_CHANNEL})
@@ -384,14 +384,18 @@ class _Hands:
         self._notes[track, channel].append(Note(start, pitch, max(1, at - start), velocity))
 
 
-def write_midi(path: Path, bars: Iterable[Bar], programs: Mapping[Part, int] = GM_PROGRAM) -> None:
+def write_midi(
+    path: Path,
+    bars: Iterable[Bar],
+    programs: Callable[[Face | None], Mapping[Part, int]] = lambda _: GM_PROGRAM,
+) -> None:
     """Write bars, one after another, as a type 1 file at PPQ 480.
 
     The first track carries tempo, time and key signatures and a marker at every section; then one
-    named track per part that plays. Notes keep their place on the grid, micro-timing included;
-    only what lies ahead of the very first bar line begins on it. Every note is released, at the
-    latest where its pitch is struck again. The file appears under its name when it is complete;
-    raises :class:`LofidError` where it cannot be written.
+    named track per part that plays, with the program (0-127) of each bar's face. Notes keep their
+    place on the grid, micro-timing included; only what lies ahead of the very first bar line begins
+    on it. Every note is released, at the latest where its pitch is struck again. The file appears
+    under its name when it is complete; raises :class:`LofidError` where it cannot be written.
     """
     conductor: list[tuple[int, Any]] = [
         (0, mido.MetaMessage("track_name", name="lofid")),
@@ -401,6 +405,7 @@ def write_midi(path: Path, bars: Iterable[Bar], programs: Mapping[Part, int] = G
         ),
     ]
     played: defaultdict[Part, list[Note]] = defaultdict(list)
+    chosen: defaultdict[Part, list[tuple[int, int]]] = defaultdict(list)  # program by its tick
     before: Bar | None = None
     line = 0
     for bar in bars:
@@ -412,6 +417,9 @@ def write_midi(path: Path, bars: Iterable[Bar], programs: Mapping[Part, int] = G
             conductor.append((line, mido.MetaMessage("key_signature", key=key_name(plan.key))))
         if before is None or plan.section != before.plan.section or plan.bar_in_section == 0:
             conductor.append((line, mido.MetaMessage("marker", text=str(plan.section))))
+        for part, program in programs(plan.face).items():
+            if not chosen[part] or chosen[part][-1][1] != program:
+                chosen[part].append((line, program))
         for part, notes in bar.notes.items():
             played[part].extend(
                 Note(max(0, line + note.start), note.pitch, note.duration, note.velocity)
@@ -423,12 +431,14 @@ def write_midi(path: Path, bars: Iterable[Bar], programs: Mapping[Part, int] = G
     file.tracks.append(_track(conductor, line))
     for part in Part:
         if played[part]:
-            file.tracks.append(_track(_part_messages(part, played[part], programs[part]), line))
+            file.tracks.append(_track(_part_messages(part, played[part], chosen[part]), line))
     with replacing(path) as temporary:
         file.save(temporary)
 
 
-def _part_messages(part: Part, notes: Iterable[Note], program: int) -> list[tuple[int, Any]]:
+def _part_messages(
+    part: Part, notes: Iterable[Note], programs: Iterable[tuple[int, int]]
+) -> list[tuple[int, Any]]:
     """A part's messages with their absolute ticks, in the order in which they must be sent."""
     channel = CHANNEL[part]
     strikes: list[tuple[int, bool, int, int]] = []
@@ -437,13 +447,17 @@ def _part_messages(part: Part, notes: Iterable[Note], program: int) -> list[tupl
         strikes.append((note.start + note.duration, False, note.pitch, 0))
     messages: list[tuple[int, Any]] = [
         (0, mido.MetaMessage("track_name", name=str(part))),
-        (0, mido.Message("program_change", channel=channel, program=program)),
+        *(
+            (tick, mido.Message("program_change", channel=channel, program=program))
+            for tick, program in programs
+        ),
     ]
     # Sorted, False comes first: releases go ahead of the strikes of the same tick.
     for tick, struck, pitch, velocity in sorted(strikes):
         kind = "note_on" if struck else "note_off"
         message = mido.Message(kind, channel=channel, note=pitch, velocity=velocity)
         messages.append((tick, message))
+    messages.sort(key=lambda one: one[0])  # stable: a program goes ahead of the notes of its line
     return messages
 
 

@@ -44,6 +44,7 @@ class Kind(Enum):
     FLAG = "true or false"
     CHOICE = "one of"
     CHOICES = "a list of"
+    PALETTE = "one or several of"
     KEYS = "a list of keys such as Eb or F#m"
     TEXT = "text"
     CONTROLS = "a list of MIDI controls such as '74 sound.low_pass' or '1:7 mix.keys'"
@@ -105,7 +106,10 @@ class Parameter:
     def plain(self, value: object) -> object:
         """A checked value as plain data, the inverse of :meth:`checked`."""
         if isinstance(value, tuple):
-            return [item.symbol if isinstance(item, Key | Control) else str(item) for item in value]
+            items = [
+                item.symbol if isinstance(item, Key | Control) else str(item) for item in value
+            ]
+            return items[0] if self.kind is Kind.PALETTE and len(items) == 1 else items
         return str(value) if isinstance(value, StrEnum) else value
 
     def _converted(self, value: object) -> object:
@@ -126,6 +130,9 @@ class Parameter:
                 return self._option(value)
             case Kind.CHOICES:
                 return tuple(self._option(item) for item in _non_empty_list(value))
+            case Kind.PALETTE:
+                several = value if isinstance(value, list | tuple) else [value]
+                return tuple(dict.fromkeys(self._option(item) for item in _non_empty_list(several)))
             case Kind.KEYS:
                 return tuple(
                     item if isinstance(item, Key) else Key.parse(str(item))
@@ -195,6 +202,17 @@ def choices(
 ) -> tuple[_Choice, ...]:
     """A field that holds one or more members of the default's enum."""
     metadata = _row(Kind.CHOICES, description, effect, options=type(default[0]))
+    return field(default=default, metadata=metadata)
+
+
+def palette(
+    default: tuple[_Choice, ...], description: str, *, effect: Effect
+) -> tuple[_Choice, ...]:
+    """A field that holds members of the default's enum, of which each song draws one.
+
+    One alone may be given as it is, without a list.
+    """
+    metadata = _row(Kind.PALETTE, description, effect, options=type(default[0]))
     return field(default=default, metadata=metadata)
 
 
@@ -270,7 +288,7 @@ class Control:
         return round(number) if row.kind is Kind.INTEGER else min(number, row.maximum)
 
 
-_TURNED = (Kind.NUMBER, Kind.INTEGER, Kind.FLAG, Kind.CHOICE)
+_TURNED = (Kind.NUMBER, Kind.INTEGER, Kind.FLAG, Kind.CHOICE, Kind.PALETTE)
 """What one controller can set."""
 
 
@@ -469,12 +487,21 @@ class Groove:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """``[sound]``: instruments, texture and effects."""
+    """``[sound]``: instruments, texture and effects.
 
-    keys: Instrument = choice(Instrument.RHODES, "What plays the chords.", effect=Effect.MIX)  # noqa: RUF009
-    melody: Instrument = choice(Instrument.VIBRAPHONE, "What plays the melody.", effect=Effect.MIX)  # noqa: RUF009
-    bass: BassInstrument = choice(BassInstrument.UPRIGHT, "What plays the bass.", effect=Effect.MIX)  # noqa: RUF009
-    kit: Kit = choice(Kit.JAZZ, "The drum kit.", effect=Effect.MIX)  # noqa: RUF009
+    Where several instruments are named for a part, each song draws one of them.
+    """
+
+    keys: tuple[Instrument, ...] = palette(
+        (Instrument.RHODES,), "What plays the chords.", effect=Effect.MIX
+    )
+    melody: tuple[Instrument, ...] = palette(
+        (Instrument.VIBRAPHONE,), "What plays the melody.", effect=Effect.MIX
+    )
+    bass: tuple[BassInstrument, ...] = palette(
+        (BassInstrument.UPRIGHT,), "What plays the bass.", effect=Effect.MIX
+    )
+    kit: tuple[Kit, ...] = palette((Kit.JAZZ,), "The drum kit.", effect=Effect.MIX)
     low_pass: float = number(
         9000, 1000, 20000, "Hz", "Where the highs begin to go.", effect=Effect.MIX
     )

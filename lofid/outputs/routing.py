@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from lofid.music.notes import BEATS_PER_BAR, Part
 from lofid.music.parameters import FROM_SOUND, Settings
+from lofid.music.plan import Face
 from lofid.outputs.messages import Sounding, Status
 from lofid.outputs.output import BarLine, Block, Event
 from lofid.sound.synth import programs
@@ -16,9 +17,9 @@ _SIXTEENTHS = 4 * BEATS_PER_BAR
 _POSITIONS = 1 << 14  # song positions that can be told, in sixteenths: 1,024 bars
 
 
-def part_programs(settings: Settings) -> Mapping[Part, int]:
-    """The program (0-127) that each part asks for."""
-    usual = programs(settings.sound)
+def part_programs(settings: Settings, face: Face | None = None) -> Mapping[Part, int]:
+    """The program (0-127) that each part asks for in a song of that face."""
+    usual = programs(settings.sound, face)
     return {
         part: usual[part] if chosen == FROM_SOUND else chosen
         for part in Part
@@ -37,6 +38,7 @@ class Router:
     def __init__(self, name: str, settings: Settings) -> None:
         self._name = name
         self._settings = settings
+        self._face: Face | None = None  # of the bar that began last
         self._programs = part_programs(settings)
         # The channels on which each part's pitch sounds, in order of time.
         self._channels: defaultdict[tuple[Part, int], deque[int]] = defaultdict(deque)
@@ -51,7 +53,7 @@ class Router:
     def adopt(self, settings: Settings) -> list[bytes]:
         """Take up new settings; returns what must be sent at once."""
         before, programs_before = self._settings, self._programs
-        self._settings, self._programs = settings, part_programs(settings)
+        self._settings, self._programs = settings, part_programs(settings, self._face)
         changed = [
             part
             for part in Part
@@ -74,7 +76,9 @@ class Router:
             (thing.frame, message)
             for thing in things
             for message in self._sent(
-                self._joining(thing) if isinstance(thing, BarLine) else self._routed(thing)
+                (*self._cast(thing.plan.face), *self._joining(thing))
+                if isinstance(thing, BarLine)
+                else self._routed(thing)
             )
         ]
 
@@ -104,6 +108,12 @@ class Router:
             for part in parts
             if self._plays(part)
         ]
+
+    def _cast(self, face: Face | None) -> list[bytes]:
+        """The programs that change with a bar's face."""
+        before = self._programs
+        self._face, self._programs = face, part_programs(self._settings, face)
+        return self._program_changes(part for part in Part if self._programs[part] != before[part])
 
     def _plays(self, part: Part) -> bool:
         return self._settings.midi.port(part) in ("", self._name)

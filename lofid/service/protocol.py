@@ -214,7 +214,11 @@ class ParameterInfo(Result, frozen=True):
 
     path: Annotated[str, Meta(description="Its name, such as `music.tempo`.")]
     kind: Annotated[
-        str, Meta(description="`number`, `integer`, `flag`, `choice`, `choices` or `keys`.")
+        str,
+        Meta(
+            description="`number`, `integer`, `flag`, `choice`, `choices`, `palette` (one or "
+            "several), `keys`, `text` or `controls`."
+        ),
     ]
     unit: Annotated[str, Meta(description="Such as `BPM`; empty for pure numbers.")]
     minimum: Annotated[float | None, Meta(description="Lowest value of numbers.")]

@@ -6,6 +6,7 @@ the seed alone, never on the speed at which it is asked, nor on how much is aske
 """
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,7 +15,7 @@ import numpy as np
 
 from lofid.music.notes import DRUM_CLASS, DrumClass, Part
 from lofid.music.parameters import Settings, Sound
-from lofid.music.plan import Bar
+from lofid.music.plan import Bar, Face
 from lofid.sound import SAMPLE_RATE, _kernels, loudness
 from lofid.sound._kernels import Audio
 from lofid.sound.calibration import Calibration, calibration
@@ -94,6 +95,8 @@ class Studio:
         """The frame that the next :meth:`render` begins with."""
         self._scheduled: list[_Scheduled] = []
         self._count = 0
+        self._faces: deque[tuple[float, Face | None]] = deque()  # of bars to come, by their lines
+        self._face: Face | None = None
         self._ready: list[Rendered] = []
         self._silencing = False
         self._levelling = True
@@ -127,6 +130,7 @@ class Studio:
         What should already have begun is played at once, what should be over is left out. Add a bar
         before frame ``line``, and every note begins where it should.
         """
+        self._faces.append((line + LEAD, bar.plan.face))
         for part, notes in bar.notes.items():
             for note in notes:
                 start = round(line + note.start * frames_per_tick) + LEAD
@@ -142,6 +146,7 @@ class Studio:
     def silence(self) -> None:
         """End everything that was played, within 10 ms, and forget what was scheduled."""
         self._scheduled.clear()
+        self._faces.clear()
         self._silencing = True
 
     def render(self, frames: int) -> Rendered:
@@ -224,7 +229,9 @@ class Studio:
         return [*levels, _linear(self.settings.mix.texture)]
 
     def _choose_voices(self, sound: Sound) -> dict[Part, Calibration]:
-        chosen = voices(sound)
+        while self._faces and self._faces[0][0] < self._synth.position + BLOCK:
+            self._face = self._faces.popleft()[1]
+        chosen = voices(sound, self._face)
         for part, voice in chosen.items():
             self._synth.choose(part, voice)
         return {part: calibration(voice) for part, voice in chosen.items()}

@@ -19,6 +19,7 @@ import numpy as np
 from lofid.errors import LofidError
 from lofid.music.notes import Part
 from lofid.music.parameters import BassInstrument, Instrument, Kit, Sound
+from lofid.music.plan import Face
 from lofid.sound import SAMPLE_RATE
 from lofid.sound._kernels import Audio
 from lofid.system import FLUIDSYNTH, missing_error
@@ -64,19 +65,26 @@ _Rows = ctypes.c_void_p * len(PARTS)
 _OFF, _ON = 0, 1  # in this order at the same frame, so that a repeated pitch sounds again
 
 
-def voices(sound: Sound) -> dict[Part, Voice]:
-    """What plays each part."""
-    return {
+def voices(sound: Sound, face: Face | None = None) -> dict[Part, Voice]:
+    """What plays each part: what the song drew, if the settings name it, else their first."""
+    palettes: dict[Part, tuple[Voice, ...]] = {
         Part.KEYS: sound.keys,
         Part.MELODY: sound.melody,
         Part.BASS: sound.bass,
         Part.DRUMS: sound.kit,
     }
+    if face is None:
+        return {part: palette[0] for part, palette in palettes.items()}
+    drawn: tuple[Voice, ...] = (face.keys, face.melody, face.bass, face.kit)
+    return {
+        part: own if own in palette else palette[0]
+        for (part, palette), own in zip(palettes.items(), drawn, strict=True)
+    }
 
 
-def programs(sound: Sound) -> dict[Part, int]:
+def programs(sound: Sound, face: Face | None = None) -> dict[Part, int]:
     """The General MIDI program (0-127) of each part, for files and other synthesizers."""
-    return {part: PROGRAMS[voice][1] for part, voice in voices(sound).items()}
+    return {part: PROGRAMS[voice][1] for part, voice in voices(sound, face).items()}
 
 
 class Synth:

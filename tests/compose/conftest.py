@@ -40,6 +40,7 @@ def values(parameter: Parameter) -> st.SearchStrategy[object]:
         Kind.FLAG: st.booleans(),
         Kind.CHOICE: st.sampled_from(options),
         Kind.CHOICES: st.lists(st.sampled_from(options), min_size=1, unique=True),
+        Kind.PALETTE: st.lists(st.sampled_from(options), min_size=1, unique=True),
         Kind.KEYS: st.lists(st.sampled_from(keys), min_size=1, max_size=4),
         Kind.TEXT: st.text(printable, max_size=int(high)),
         Kind.CONTROLS: st.lists(st.sampled_from(controls), unique=True),

@@ -22,7 +22,8 @@ from lofid.music.midi import (
     write_midi,
 )
 from lofid.music.notes import EARLIEST_START, TICKS_PER_BAR, Note, Part
-from lofid.music.plan import Bar, BarPlan, Section
+from lofid.music.parameters import BassInstrument, Instrument, Kit
+from lofid.music.plan import Bar, BarPlan, Face, Section
 
 
 def plan(index: int = 0, **changes: Any) -> BarPlan:
@@ -127,7 +128,7 @@ class TestWriting:
             for i in range(4)
         ]
         path = tmp_path / "out.mid"
-        write_midi(path, bars, {Part.KEYS: 5, Part.DRUMS: 25})
+        write_midi(path, bars, lambda _: {Part.KEYS: 5, Part.DRUMS: 25})
         song = read_midi(path)
         keys, drums = song.tracks
         assert (keys.name, keys.channel, keys.program) == ("keys", 0, 5)
@@ -137,6 +138,23 @@ class TestWriting:
         # The C of one bar rings into the next, where it is struck again.
         rings = [bar[0].duration for bar in split_bars(keys.notes)]
         assert rings == [TICKS_PER_BAR, TICKS_PER_BAR, TICKS_PER_BAR, 2000]
+
+    def test_a_program_changes_with_the_face(self, tmp_path: Path) -> None:
+        face = Face(Instrument.PIANO, Instrument.FLUTE, BassInstrument.UPRIGHT, Kit.JAZZ)
+        bars = [
+            Bar(plan(i, face=one), {Part.KEYS: (Note(0, 60, 480, 70),)})
+            for i, one in enumerate((None, None, face))
+        ]
+        path = tmp_path / "out.mid"
+        write_midi(path, bars, lambda one: {Part.KEYS: 0 if one else 5})
+        track = mido.MidiFile(path).tracks[1]
+        ticks = itertools.accumulate(message.time for message in track)
+        programs = [
+            (tick, message.program)
+            for tick, message in zip(ticks, track, strict=True)
+            if message.type == "program_change"
+        ]
+        assert programs == [(0, 5), (2 * TICKS_PER_BAR, 0)]
 
     def test_tempo_keys_and_sections(self, tmp_path: Path) -> None:
         path = tmp_path / "out.mid"

@@ -5,7 +5,7 @@ import pytest
 from lofid.errors import LofidError
 from lofid.music.chords import Key
 from lofid.music.notes import Part
-from lofid.music.parameters import GROUPS, PARAMETERS, Control, Settings
+from lofid.music.parameters import GROUPS, PARAMETERS, Control, Instrument, Settings
 
 
 def test_every_field_of_every_group_is_a_parameter_and_its_default_is_allowed() -> None:
@@ -38,6 +38,9 @@ def test_a_value_is_set_by_path_and_converted() -> None:
         ("music.moods", ["angry"], ["mellow, bright"]),
         ("music.moods", [], ["mellow, bright"]),
         ("music.keys", ["H"], ["The key 'H'"]),
+        ("sound.keys", "organ", ["one or several of piano, rhodes"]),
+        ("sound.keys", ["rhodes", "organ"], ["one or several of piano, rhodes"]),
+        ("sound.kit", [], ["one or several of acoustic"]),
         ("midi.drums_channel", 17, ["a whole number from 1 to 16"]),
         ("midi.keys_port", 3, ["text of at most 64 characters"]),
         ("midi.keys_port", "x" * 65, ["text of at most 64 characters"]),
@@ -62,6 +65,16 @@ def test_what_is_not_allowed_is_said_in_one_sentence(
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+def test_a_palette_is_one_or_several() -> None:
+    one = Settings().with_value("sound.keys", "piano")
+    assert one.sound.keys == (Instrument.PIANO,)
+    assert PARAMETERS["sound.keys"].plain(one.sound.keys) == "piano"
+    assert one == Settings().with_value("sound.keys", ["piano"])
+    several = Settings().with_value("sound.keys", ["piano", "harp", "piano"])
+    assert several.sound.keys == (Instrument.PIANO, Instrument.HARP)
+    assert PARAMETERS["sound.keys"].plain(several.sound.keys) == ["piano", "harp"]
 
 
 def test_a_controller_sets_the_whole_range_of_its_parameters() -> None:

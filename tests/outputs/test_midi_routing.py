@@ -1,6 +1,7 @@
 """What a port sends: channels, programs, ports, clock, and no note that hangs."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 
 from lofid.music.chords import Key
 from lofid.music.notes import Part
-from lofid.music.parameters import Settings
-from lofid.music.plan import BarPlan, Section
+from lofid.music.parameters import BassInstrument, Instrument, Kit, Settings
+from lofid.music.plan import BarPlan, Face, Section
 from lofid.outputs import BarLine, Block, Event
 from lofid.outputs.messages import Sounding, Status
 from lofid.outputs.routing import Router
@@ -71,6 +72,16 @@ def test_only_what_changed_is_sent() -> None:
     made = router()
     assert made.adopt(Settings().with_value("mix.keys", -3)) == []
     assert made.adopt(Settings().with_value("sound.keys", "piano")) == [bytes((0xC0, 0))]
+
+
+def test_a_song_of_another_face_brings_its_programs() -> None:
+    made = Router("lofid", Settings().with_value("sound.keys", ["rhodes", "piano"]))
+    face = Face(Instrument.PIANO, Instrument.FLUTE, BassInstrument.UPRIGHT, Kit.JAZZ)
+    opening = line(7, 0)
+    faced = replace(opening, plan=replace(opening.plan, face=face))
+    assert made.route(block(lines=[faced])) == [(7, bytes((0xC0, 0)))]
+    assert made.route(block(lines=[faced])) == []
+    assert made.route(block(lines=[opening])) == [(7, bytes((0xC0, 4)))]
 
 
 def test_who_follows_the_clock_joins_at_a_bar_line() -> None:

@@ -1,6 +1,7 @@
 """The studio on hand-made bars, judged by pyloudnorm, scipy and counting."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from lofid.music.notes import SIXTEENTH, Note, Part
-from lofid.music.parameters import Instrument, Settings
-from lofid.music.plan import Bar
+from lofid.music.parameters import BassInstrument, Instrument, Kit, Settings
+from lofid.music.plan import Bar, Face
 from lofid.sound import SAMPLE_RATE
 from lofid.sound.calibration import calibration
 from lofid.sound.effects import Limiter, TapeChain
@@ -98,8 +99,8 @@ def test_a_bar_lasts_from_line_to_line(bar_of: Callable[..., Bar]) -> None:
 def own_rise(settings: Settings, pitch: int, velocity: int) -> int:
     """Frames from a drum's note to the first sound that counts, on the synth alone."""
     synth = Synth()
-    synth.choose(Part.DRUMS, settings.sound.kit)
-    sent = int(calibration(settings.sound.kit).velocities[pitch, velocity])
+    synth.choose(Part.DRUMS, settings.sound.kit[0])
+    sent = int(calibration(settings.sound.kit[0]).velocities[pitch, velocity])
     synth.note(Part.DRUMS, 0, SAMPLE_RATE, pitch, sent)
     heard = np.abs(synth.render(SAMPLE_RATE)[3]).max(axis=0)
     synth.close()
@@ -325,3 +326,28 @@ def test_bar_lines_are_exact_for_ever(tempos: list[float], first: int) -> None:
         assert abs(lines.begin(tempo) - exact) < 0.01
         exact += Fraction(4 * 60 * SAMPLE_RATE) / Fraction(tempo)
     assert abs(lines.next - exact) < 0.01
+
+
+def test_a_face_plays_from_its_bar_on_and_only_what_the_settings_name(
+    bar_of: Callable[..., Bar],
+) -> None:
+    def heard(palette: list[str], *faces: Face | None) -> Audio:
+        settings = DRY.with_value("sound.keys", palette)
+        notes = {Part.KEYS: (Note(0, 69, 1800, 90),)}
+        bars = [bar_of(index, notes=notes) for index in range(len(faces))]
+        bars = [
+            replace(bar, plan=replace(bar.plan, face=face))
+            for bar, face in zip(bars, faces, strict=True)
+        ]
+        return rendered(Studio(settings, seed=1), bars)[1]["keys"]
+
+    def face(keys: Instrument) -> Face:
+        return Face(keys, Instrument.VIBRAPHONE, BassInstrument.UPRIGHT, Kit.JAZZ)
+
+    flute, harp = face(Instrument.FLUTE), face(Instrument.HARP)
+    bar = 3 * SAMPLE_RATE
+    both = heard(["flute", "harp"], flute, harp)
+    np.testing.assert_array_equal(both[:bar], heard(["flute"], flute, flute)[:bar])
+    assert not np.array_equal(both[bar:], heard(["flute"], flute, flute)[bar:])
+    np.testing.assert_array_equal(heard(["flute"], harp), heard(["flute"], None))
+    np.testing.assert_array_equal(heard(["flute", "piano"], harp), heard(["flute"], None))
