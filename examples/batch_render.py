@@ -5,6 +5,7 @@ The models are opened once, for all of them. The same preset and seed give the s
 
 import argparse
 import itertools
+from functools import partial
 from pathlib import Path
 
 from lofid.compose.player import drums_player, keys_player
@@ -34,7 +35,7 @@ def main() -> None:
             settings = load_preset(name).settings
             bars = itertools.islice(station.bars(settings, seed), options.bars)
             path = options.folder / f"{name}-{seed}.mid"
-            write_midi(path, bars, programs(settings.sound))
+            write_midi(path, bars, partial(programs, settings.sound))
             print(path)
 
 
