@@ -7,13 +7,15 @@ import heapq
 import select
 import time
 from collections import deque
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 from lofid.errors import LofidError
 from lofid.outputs.hosting import AtOnce, Figures, Finish, Line, Play, Ready, Setup, serve
 from lofid.outputs.messages import Sounding, Status
 from lofid.outputs.output import SAMPLE_RATE, Received
-from lofid.outputs.patchbay import Patchbay, free_name, open_client
+from lofid.outputs.patchbay import Patchbay, free_name, open_client, prefer_own_jack
 from lofid.realtime import schedule
 
 _PRIORITY = 40  # of SCHED_FIFO: above sound servers, for a message takes microseconds
@@ -31,33 +33,33 @@ class Port:
     """
 
     def __init__(self, setup: Setup, line: Line) -> None:
-        import rtmidi  # noqa: PLC0415 - brings ALSA's and JACK's libraries
-
+        rtmidi = _rtmidi()
         self._line = line
         self._patchbay: Patchbay | None = None
         self._gone = False
         self.xruns = 0
         """Periods in which JACK may have dropped what was sent."""
         outgoing, incoming = setup.name, f"{setup.name}-in"
-        for system, api in (("ALSA", rtmidi.API_LINUX_ALSA), ("CoreMIDI", rtmidi.API_MACOSX_CORE)):
-            if api in rtmidi.get_compiled_api():
+        apis = rtmidi.RtMidiAPI
+        for system, api in (("ALSA", apis.LINUX_ALSA), ("CoreMIDI", apis.MACOSX_CORE)):
+            if api in rtmidi.get_compiled_apis():
                 try:
-                    self._out: Any = rtmidi.MidiOut(api, name=outgoing)
-                except rtmidi.SystemError:
+                    self._out = rtmidi.MidiOut(api, outgoing)
+                except RuntimeError:  # what RtMidi throws where the system has no MIDI
                     continue
                 self.system = system
                 break
         else:
-            api, self.system = rtmidi.API_UNIX_JACK, "JACK"
+            api, self.system = apis.UNIX_JACK, "JACK"
             outgoing = f"{setup.name}-out"
             jack = _jack(setup.name, outgoing)
             jack.set_shutdown_callback(self._ended)
             jack.set_xrun_callback(self._count_xrun)
             jack.activate()
-            self._out = rtmidi.MidiOut(api, name=outgoing)
+            self._out = rtmidi.MidiOut(api, outgoing)
             ports = f"{outgoing}:{outgoing}", f"{incoming}:{incoming}"
             self._patchbay = Patchbay(jack, *ports, setup.wires)
-        self._in: Any = rtmidi.MidiIn(api, name=incoming)
+        self._in = rtmidi.MidiIn(api, incoming)
         self._out.open_virtual_port(outgoing)
         self._in.ignore_types(sysex=True, timing=False, active_sense=True)
         self._in.set_callback(self._came)
@@ -77,8 +79,8 @@ class Port:
             self._patchbay.restore()
             self._line.send(self._patchbay.wires())
 
-    def _came(self, message: tuple[list[int], float], _data: object) -> None:
-        status, *data = message[0]
+    def _came(self, message: Iterable[int], _since: float, _data: object) -> None:
+        status, *data = message
         self._line.send(Received(time.monotonic(), status, tuple(data)))
 
     def _count_xrun(self, _delayed: float) -> None:
@@ -86,6 +88,19 @@ class Port:
 
     def _ended(self, _status: object, _reason: str) -> None:
         self._gone = True
+
+
+def _rtmidi() -> ModuleType:
+    """The binding of RtMidi, which brings ALSA's and JACK's libraries; only a host loads it."""
+    prefer_own_jack()
+    try:
+        import supriya_midi  # noqa: PLC0415
+    except ImportError as error:
+        raise LofidError(
+            f"MIDI ports cannot be had here ({error}); install what they need: "
+            "pip install --pre supriya-midi, and ALSA's library (Debian: libasound2)."
+        ) from None
+    return supriya_midi
 
 
 def _jack(name: str, outgoing: str) -> Any:

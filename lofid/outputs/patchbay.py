@@ -4,9 +4,11 @@ JACK forgets a client's connections when it goes. Whoever opens its port anew co
 as soon as the other programs are there.
 """
 
+import ctypes
 import errno
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 from lofid.errors import LofidError
@@ -74,6 +76,15 @@ def open_client(name: str) -> Any:
         if time.monotonic() > latest:
             raise _taken(name)
         time.sleep(_PAUSE)
+
+
+def prefer_own_jack() -> None:
+    """Let whatever this process loads from now on call this machine's JACK library.
+
+    Wheels bring a libjack of their own, and a server turns away clients of another version.
+    """
+    with suppress(OSError):  # no JACK here: nobody will use it
+        ctypes.CDLL("libjack.so.0", mode=ctypes.RTLD_GLOBAL)
 
 
 def free_name(client: Any, name: str) -> None:
