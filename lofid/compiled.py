@@ -7,6 +7,8 @@ from typing import Any
 
 from numba import njit
 
+from lofid.processes import python_module
+
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a top-level function; ``options`` are those of ``numba.njit``.
@@ -41,4 +43,4 @@ def begin_afresh(module: str) -> None:
     compiled_here = any(dispatcher.stats.cache_misses for dispatcher in _CACHED)
     if compiled_here and _AFRESH not in os.environ:
         os.environ[_AFRESH] = "yes"
-        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
+        os.execv(sys.executable, [*python_module(module), *sys.argv[1:]])

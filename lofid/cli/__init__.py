@@ -30,6 +30,7 @@ from lofid.cli import (
     watch,
 )
 from lofid.errors import LofidError
+from lofid.processes import keep_working_folder_out
 
 app = typer.Typer(
     name="lofid",
@@ -90,6 +91,7 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # as Python sets stderr: no sign is a failure
         sys.stdout.reconfigure(errors="backslashreplace")
+    keep_working_folder_out()
     code = 1
     try:
         sys.exit(app(standalone_mode=False))

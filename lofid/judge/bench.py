@@ -9,7 +9,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from lofid.judge.player_view import player_python
 from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.plan import Bar
+from lofid.processes import python_module
 from lofid.rwkv.shipped import shipped_engine
 from lofid.sound.synth import programs
 from lofid.system import PULSEAUDIO
@@ -79,7 +79,7 @@ def _seconds(bar: Bar) -> float:
 
 
 def _lofid(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "lofid", *map(str, arguments)]
+    return [*python_module("lofid"), *map(str, arguments)]
 
 
 def _render(out: Path, *length: str, seed: int = _SEED) -> tuple[float, float]:

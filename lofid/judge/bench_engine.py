@@ -379,7 +379,7 @@ def _started(python: Path, weights: Path, storage: Storage) -> tuple[float, int 
     caches = {"XDG_CACHE_HOME": str(weights.parent), "NUMBA_CACHE_DIR": str(weights.parent)}
     began = time.monotonic()
     done = subprocess.run(
-        [python, "-m", "lofid.judge.first_token", weights, storage],
+        [python, "-P", "-m", "lofid.judge.first_token", weights, storage],
         env={**os.environ, **caches, "PYTHONPATH": ""},
         capture_output=True,
         text=True,

@@ -23,6 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from lofid.outputs.output import SAMPLE_RATE, Audio
+from lofid.processes import python_module
 from lofid.realtime import schedule
 from lofid.system import JACK, missing_error
 
@@ -100,7 +101,7 @@ class Recording:
     def __init__(self, server: str, path: Path) -> None:
         self._path = path
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, server, str(path)],
+            [*python_module(__name__), server, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

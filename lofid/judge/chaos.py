@@ -327,7 +327,7 @@ def _deaf(events: str, count: int) -> Iterator[None]:
         "context.destroy(linger=0)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, events, str(count)],
+        [sys.executable, "-P", "-c", code, events, str(count)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -51,7 +51,7 @@ class Daemon:
         self.config = folder / "config" / "lofid"
         """What its user made: presets and keys."""
         self.address = Address.of_url(f"ipc://{folder / 'run' / 'lofid' / DEFAULT_SESSION}")
-        self._command = [str(python), "-m", "lofid", "serve", *options]
+        self._command = [str(python), "-P", "-m", "lofid", "serve", *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -343,7 +343,7 @@ def _read(file: soundfile.SoundFile, frame: int, frames: int) -> Audio:
 def busy_cores() -> Iterator[None]:
     """Keep every core busy with processes of ordinary priority."""
     hogs = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        subprocess.Popen([sys.executable, "-P", "-c", "while True: pass"])
         for _ in range(os.cpu_count() or 1)
     ]
     try:

@@ -9,7 +9,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from lofid.compiled import compiled
 from lofid.errors import LofidError
 from lofid.outputs import _ring
 from lofid.outputs.output import SAMPLE_RATE, Audio, Block, Output
+from lofid.processes import python_module
 
 LIVE = 1024
 """Frames in the ring where somebody steers: 21 ms."""
@@ -77,7 +77,7 @@ class DeviceOutput(Output):
             self._counters = memory[: _ring.HEADER]
             self._ring = memory[_ring.HEADER :].view(np.float32).reshape(_ring.SIZE, 2)
             self._counters[_ring.TARGET] = self.target
-            command = [sys.executable, "-m", "lofid.outputs.device_host"]
+            command = python_module("lofid.outputs.device_host")
             command += [str(descriptor), str(theirs)]
             self._host = subprocess.Popen(
                 command if self._name is None else [*command, self._name],

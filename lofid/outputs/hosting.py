@@ -24,6 +24,7 @@ from typing import NoReturn, Self
 
 from lofid.errors import LofidError
 from lofid.outputs.output import Received
+from lofid.processes import python_module
 
 _LENGTH = struct.Struct("<I")
 _MOST_UNSENT = 1 << 20  # bytes; whoever reads so little hangs
@@ -203,7 +204,7 @@ class Host:
         self._name = setup.name
         self._received: list[Received] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            python_module(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # ALSA's and JACK's libraries grumble there

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import zmq
 
+from lofid.processes import python_module
 from lofid.service.links import Link
 
 _GRACE = 5.0  # seconds a child has to end by itself
@@ -58,7 +59,7 @@ class Child:
         self.ready = False
         """Whether this incarnation has said that it works; the owner sets it."""
         self.started_at = 0.0
-        self._command = [sys.executable, "-m", module]
+        self._command = python_module(module)
         self.arguments = list(arguments)
         """Those of the next start; the owner may change them."""
         self._folder = folder

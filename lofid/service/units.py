@@ -69,7 +69,7 @@ class Service:
     def text(self) -> str:
         """The unit, starting the lofid of this environment."""
         packaged = resources.files("lofid.systemd").joinpath(self.path.name).read_text("utf-8")
-        program = f"{_quoted(sys.executable)} -m lofid"
+        program = f"{_quoted(sys.executable)} -P -m lofid"
         return re.sub(r"(?m)^ExecStart=lofid\b", lambda _: f"ExecStart={program}", packaged)
 
     def install(self, options: Sequence[str]) -> None:

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typer.main import get_command
 
 from lofid import __version__, cli
 from lofid.compose.preset import load_preset, preset_names
+from lofid.processes import python_module
 
 
 def lofid(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -22,6 +25,57 @@ def lofid(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         text=True,
         check=False,
     )
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A folder with modules that are called as some that lofid imports, and tell of it."""
+    for name in ("numpy", "msgspec", "zmq", "typer", "multiprocessing", "pickle"):
+        (tmp_path / f"{name}.py").write_text("print('taken from the working folder')\n")
+    (tmp_path / "lofid").mkdir()
+    (tmp_path / "lofid" / "__init__.py").write_text("print('taken from the working folder')\n")
+    return tmp_path
+
+
+POOL = """
+import multiprocessing, sys
+from lofid.processes import keep_working_folder_out
+keep_working_folder_out()
+pool = multiprocessing.get_context("spawn").Pool(1)
+print(pool.apply(max, (1, 2)))
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*python_module("lofid"), "--version"],
+        [*python_module("lofid.service.writer"), "--help"],
+        [*python_module("lofid.service.stage"), "--help"],
+        [sys.executable, "-P", "-c", "from lofid.cli import main; main()", "--version"],
+        [sys.executable, "-P", "-c", POOL],
+    ],
+)
+def test_nothing_is_imported_from_the_working_folder(command: list[str], hostile: Path) -> None:
+    done = subprocess.run(command, cwd=hostile, capture_output=True, text=True, check=True)
+    assert "taken from" not in done.stdout
+    assert "lofid" in done.stdout or done.stdout == "2\n"
+
+
+def test_python_m_lofid_imports_nothing_else_from_there(hostile: Path) -> None:
+    shutil.rmtree(hostile / "lofid")
+    command = [sys.executable, "-m", "lofid", "presets", "--json"]
+    done = subprocess.run(command, cwd=hostile, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)
+
+
+def test_every_process_of_lofid_is_started_safely() -> None:
+    package = Path(cli.__file__).parent.parent
+    for path in package.rglob("*.py"):
+        for call in re.findall(
+            r"\[[^\[\]]*(?:sys\.executable|python)[^\[\]]*\"-[mc]\"", path.read_text()
+        ):
+            assert '"-P"' in call, path
 
 
 def test_version() -> None:

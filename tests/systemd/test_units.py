@@ -46,7 +46,7 @@ def test_little_is_open_to_a_service_of_the_system(tmp_path: Path) -> None:
 def test_the_unit_starts_the_lofid_of_this_environment(service: Service) -> None:
     starts = [line for line in service.text().splitlines() if line.startswith("ExecStart=")]
     assert len(starts) == 1
-    assert starts[0].startswith(f'ExecStart="{sys.executable}" -m lofid serve ')
+    assert starts[0].startswith(f'ExecStart="{sys.executable}" -P -m lofid serve ')
 
 
 class Room:

@@ -1,0 +1,17 @@
+"""How lofid starts other processes of its own."""
+
+import os
+import sys
+
+
+def python_module(module: str) -> list[str]:
+    """The command that runs a module of this very environment, and of no other place.
+
+    ``-P`` keeps what lies in the working folder from being taken for it, or for what it imports.
+    """
+    return [sys.executable, "-P", "-m", module]
+
+
+def keep_working_folder_out() -> None:
+    """Let no Python that is started from here on look for modules in the working folder."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # for the workers of a pool, whose command is not ours
