@@ -112,6 +112,14 @@ class SessionState:
     a: LoopMemory | None = None
     b: LoopMemory | None = None
 
+    @classmethod
+    def opening(cls, settings: Settings, seed: int, beginnings: tuple[State, State]) -> Self:
+        """The state before the first bar; ``beginnings`` are the keys' and the drums'.
+
+        Raises :class:`LofidError` for a seed outside 0 to 2**64 - 1.
+        """
+        return cls(seed, 0, compose_song(settings, checked_seed(seed), 0, None), 0, *beginnings)
+
     @property
     def opens_loop(self) -> bool:
         """Whether the next bar is the first of a pass of a loop."""
@@ -195,10 +203,12 @@ class Station:
 
         Raises :class:`LofidError` for a seed outside 0 to 2**64 - 1.
         """
-        song = compose_song(settings, checked_seed(seed), 0, None)
-        return SessionState(
-            seed, 0, song, 0, self._keys.initial_state(), self._drums.initial_state()
-        )
+        return SessionState.opening(settings, seed, self.beginnings)
+
+    @property
+    def beginnings(self) -> tuple[State, State]:
+        """The states of keys and drums before the first bar of a song, in their style."""
+        return self._keys.initial_state(), self._drums.initial_state()
 
     def bars(self, settings: Settings, seed: int) -> Iterator[Bar]:
         """All bars from the first, without end; raises as :meth:`opening` and :meth:`step` do."""
@@ -272,8 +282,7 @@ class Station:
         same_mode = [key for key in keys_allowed if key.mode is song.key.mode]
         if state.bar >= song.bars or not same_mode:
             song = compose_song(settings, state.seed, song.number + 1, song.key)
-            silence = self._keys.initial_state(), self._drums.initial_state()
-            return SessionState(state.seed, state.index, song, 0, *silence)
+            return SessionState(state.seed, state.index, song, 0, *self.beginnings)
         if song.key in keys_allowed:
             return state
         here = song.key.transposition

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from lofid.compose.chance import Stream, checked_seed, generator
-from lofid.compose.form import compose_song, locate
+from lofid.compose.form import locate
 from lofid.compose.station import LoopMemory, SessionState
-from lofid.music.parameters import Settings
 
 
 def next_section(state: SessionState) -> SessionState:
@@ -52,12 +51,3 @@ def another_turn(state: SessionState, turn: int) -> SessionState:
         return turned
     place = locate(state.song, state.bar)
     return turned.keeping(place.stretch.loop, LoopMemory.empty(place.loop_bars))
-
-
-def opening(settings: Settings, seed: int, like: SessionState) -> SessionState:
-    """The state before the first bar of a session of that seed, for the models of ``like``.
-
-    Raises :class:`~lofid.errors.LofidError` for a seed outside 0 to 2**64 - 1.
-    """
-    song = compose_song(settings, checked_seed(seed), 0, None)
-    return SessionState(seed, 0, song, 0, like.keys.cleared(), like.drums.cleared())

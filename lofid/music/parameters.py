@@ -228,7 +228,7 @@ def text(default: str, longest: int, description: str, *, effect: Effect) -> str
 
 
 _CONTROL = re.compile(r"(?:(\d+):)?(\d+) +([\w.]+)")
-_HIGHEST_CONTROL = 119
+HIGHEST_CONTROL = 119
 """Above lie MIDI's channel mode messages, which no knob sends."""
 
 
@@ -259,8 +259,8 @@ class Control:
         channel = None if match[1] is None else int(match[1])
         if channel is not None and not 1 <= channel <= 16:
             raise LofidError(f"In '{symbol}', the channel must be 1 to 16.")
-        if int(match[2]) > _HIGHEST_CONTROL:
-            raise LofidError(f"In '{symbol}', the control must be 0 to {_HIGHEST_CONTROL}.")
+        if int(match[2]) > HIGHEST_CONTROL:
+            raise LofidError(f"In '{symbol}', the control must be 0 to {HIGHEST_CONTROL}.")
         if find_parameter(match[3]).kind not in _TURNED:
             raise LofidError(f"No controller can set {match[3]}; choose a number, choice or flag.")
         return cls(channel, int(match[2]), match[3])

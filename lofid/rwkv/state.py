@@ -36,12 +36,6 @@ class State:
         """``att_shift``, ``ffn_shift`` and ``wkv``."""
         return self.att_shift, self.ffn_shift, self.wkv
 
-    def cleared(self) -> "State":
-        """The state before the first token, for the same model."""
-        return State(
-            np.zeros_like(self.att_shift), np.zeros_like(self.ffn_shift), np.zeros_like(self.wkv)
-        )
-
     def copy(self) -> "State":
         """An independent copy."""
         return State(self.att_shift.copy(), self.ffn_shift.copy(), self.wkv.copy())

@@ -23,7 +23,7 @@ from lofid.compose.preset import (
 )
 from lofid.compose.session import Moment, check_models
 from lofid.compose.station import SessionState
-from lofid.compose.steering import another_turn, next_section, next_song, opening
+from lofid.compose.steering import another_turn, next_section, next_song
 from lofid.errors import LofidError
 from lofid.files import user_path
 from lofid.music.parameters import (
@@ -149,16 +149,14 @@ class Answers:
     def _midi_learn(self, request: protocol.MidiLearn) -> Result:
         with _about("path", "a number, choice or flag", protocol.ErrorKind.FIELD):
             Control.parse(f"0 {_known(request.path).path}")
-        self._desk.learning = request.path
-        self._desk.tell({"learning": request.path})
+        self._desk.learn(request.path)
         return protocol.Done()
 
     @answer.register
     def _midi_forget(self, request: protocol.MidiForget) -> Result:
         path = _known(request.path).path
         if self._desk.learning == path:
-            self._desk.learning = None
-            self._desk.tell({"learning": None})
+            self._desk.learn(None)
         others = [one.symbol for one in self._settings.midi.controls if one.path != path]
         self._desk.set({"midi.controls": others})
         return protocol.Done()
@@ -212,10 +210,12 @@ class Answers:
 
     @answer.register
     def _seed(self, request: protocol.Seed) -> Result:
-        self._desk.seed = request.value
-        self._desk.tell({"seed": request.value})
-        seed = request.value
-        return self._steered(lambda state, settings: opening(settings, seed, state), index=0)
+        seed, beginnings = request.value, self._loaded().beginnings
+        self._desk.seed = seed
+        self._desk.tell({"seed": seed})
+        return self._steered(
+            lambda _, settings: SessionState.opening(settings, seed, beginnings), index=0
+        )
 
     @answer.register
     def _rewind(self, request: protocol.Rewind) -> Result:
@@ -302,9 +302,7 @@ class Answers:
 
     @answer.register
     def _snapshot_load(self, request: protocol.SnapshotLoad) -> Result | Deferred:
-        engine = self._desk.view.writer_ready
-        if engine is None:
-            raise Refused("The models are not loaded yet; try again in a moment.")
+        engine = self._loaded()
 
         def load() -> Moment:
             with _about("name", f"{_SNAPSHOT}, or the path of a file", _kind(request.name)):
@@ -438,6 +436,12 @@ class Answers:
         if fork is not None and fork.listening is not None:
             fork.interrupt()
             self._desk.tell({"branches": fork.info()})
+
+    def _loaded(self) -> links.WriterReady:
+        """The models that play; refused before they are loaded."""
+        if self._desk.view.writer_ready is None:
+            raise Refused("The models are not loaded yet; try again in a moment.")
+        return self._desk.view.writer_ready
 
     def _fork(self) -> Fork:
         if self._desk.fork is None:

@@ -30,7 +30,14 @@ from lofid.compose.station import SessionState
 from lofid.compose.steering import another_turn, next_song
 from lofid.errors import LofidError
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
-from lofid.music.parameters import PARAMETERS, Control, Settings, as_meant, find_parameter
+from lofid.music.parameters import (
+    HIGHEST_CONTROL,
+    PARAMETERS,
+    Control,
+    Settings,
+    as_meant,
+    find_parameter,
+)
 from lofid.outputs import free_spec
 from lofid.rwkv.choice import EngineName, Role, Running
 from lofid.service import casting, links
@@ -84,6 +91,8 @@ _FIRST_START, _NEXT_START = 180.0, 20.0  # seconds; the first start of all compi
 _NOT_CLOSED = ("opening", "playing", "waiting")
 _LEAVING = 15.0  # seconds that outputs get to finish their files
 _HURRIED = 1.0  # seconds that are left of these when somebody is in a hurry
+_SAME_FAULT = 60.0  # seconds in which a fault of one kind is told once
+_AFTER_FAULT = 0.05  # seconds between a fault and the next turn
 _LONGEST_BACK_OFF = 10.0
 _GIVE_UP_PLACE, _GIVE_UP_SONG = 2, 4  # failures in a row after which the course is changed
 
@@ -143,6 +152,7 @@ class Desk:
         self.recording: Recording | None = None
         self.recording_since = 0.0
         self.learning: str | None = None
+        self._mode_told = False
         self.morph_to: Preset | None = None
         self.fork: Fork | None = None
         self.waiting: dict[str, list[Callable[[links.OutputState], None]]] = {}
@@ -157,6 +167,7 @@ class Desk:
         self._patience = {"writer": 0.0, "stage": 0.0}  # seconds
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._leaving = self._hurried = False
+        self._faults: dict[type[Exception], float] = {}  # when each may be told again
         self._soon: deque[Callable[[], None]] = deque()
         self._wake = socket.socketpair()
         for end in self._wake:
@@ -224,10 +235,13 @@ class Desk:
 
     def run(self, answer: Handler) -> None:
         """Play until :meth:`leave`, and answer requests."""
-        self.server.welcome(self.status())
         try:
+            self.server.welcome(self.status())
             while not self._leaving:
-                self._turn(answer)
+                try:
+                    self._turn(answer)
+                except Exception as fault:
+                    self._met(fault)
             self._notifier.stopping()
             self._end_stage()
         finally:
@@ -266,6 +280,23 @@ class Desk:
     def at(self, moment: float, action: Callable[[], None]) -> None:
         """Do something at a moment of the monotonic clock."""
         heapq.heappush(self._timers, (moment, next(self._jobs), action))
+
+    def _met(self, fault: Exception) -> None:
+        """A turn met a fault of ours: what it was about is lost, the music goes on.
+
+        The message or timer that it was about has been taken, and is not met again. Where the same
+        fault comes with every turn, it neither fills the log nor takes the processor.
+        """
+        now = time.monotonic()
+        if now >= self._faults.get(type(fault), 0.0):
+            self._faults[type(fault)] = now + _SAME_FAULT
+            _LOG.error("A turn of the daemon failed.", exc_info=fault)
+            with suppress(Exception):  # telling may be what fails
+                self.warn(
+                    f"The daemon met a fault of its own ({type(fault).__name__}); the music goes "
+                    "on, and its log tells more."
+                )
+        time.sleep(_AFTER_FAULT)
 
     def _turn(self, answer: Handler) -> None:
         now = time.monotonic()
@@ -417,7 +448,11 @@ class Desk:
                 return
             self.ledger.begin(moment.state)
             self._moment = None
-        task = self.ledger.task()
+        try:
+            task = self.ledger.task()
+        except Exception:
+            self.ledger.forgive()  # a change that cannot be made would be tried for ever
+            raise
         if task is not None:
             self._ask(task.state, task.settings, now, partial(self._written, task))
         elif self.fork is not None and (branch := self.fork.task()) is not None:
@@ -604,16 +639,26 @@ class Desk:
 
     def _controller_moved(self, moved: links.Controller) -> None:
         midi = self.ledger.settings.midi
-        if self.learning is not None:
+        if self.learning is not None and moved.control > HIGHEST_CONTROL:
+            if not self._mode_told:  # a sequencer that stops sends one for each channel
+                self._mode_told = True
+                self.warn(
+                    f"Controller {moved.control} is no knob's but a channel mode message, such as "
+                    f"sequencers send as they stop; '{self.learning}' waits for another one, from "
+                    f"0 to {HIGHEST_CONTROL}."
+                )
+        elif self.learning is not None:
             control = Control(moved.channel, moved.control, self.learning)
             others = [one for one in midi.controls if one.path != self.learning]
-            self.learning = None
+            self.learn(None)
             self.set({"midi.controls": [one.symbol for one in (*others, control)]})
-            self.tell({"learning": None})
-            return
-        values = dict(midi.turned(moved.channel, moved.control, moved.value))
-        if values:
+        elif values := dict(midi.turned(moved.channel, moved.control, moved.value)):
             self.set(values)
+
+    def learn(self, path: str | None) -> None:
+        """Bind a parameter to the next controller that is moved; None to wait for none."""
+        self.learning, self._mode_told = path, False
+        self.tell({"learning": path})
 
     # -- what requests do ---------------------------------------------------------------------
 

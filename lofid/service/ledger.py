@@ -115,6 +115,11 @@ class Ledger:
         self._pending.append(change)
         self._begin_anew()
 
+    def forgive(self) -> None:
+        """Forget changes of the course that are pending: the music goes straight on."""
+        self._pending.clear()
+        self._begin_anew()
+
     def morph(self, end: Settings, bars: int) -> None:
         """Walk to other settings within so many bars."""
         self._morph, self._morph_done = Morph(self.settings, end, bars), 0

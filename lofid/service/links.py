@@ -26,6 +26,7 @@ from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
 from lofid.rwkv.choice import Running
+from lofid.rwkv.state import State
 
 MOST_WAITING = 10_000
 """Messages that may wait for a process before sending to it fails: it hangs."""
@@ -55,6 +56,8 @@ class WriterReady:
     models: Mapping[str, str]
     vocabularies: Mapping[str, str]
     running: Running
+    beginnings: tuple[State, State]
+    """The states of keys and drums before the first bar of a song, in their style."""
     remarks: tuple[str, ...] = ()
 
 

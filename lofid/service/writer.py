@@ -69,6 +69,7 @@ def main() -> None:
             models=voices.hashes,
             vocabularies=VOCABULARIES,
             running=station.running,
+            beginnings=station.beginnings,
             remarks=tuple(remarks),
         )
         del voices  # the engines have their own copy, in fewer bits

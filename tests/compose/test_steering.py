@@ -10,7 +10,7 @@ from lofid.compose.form import locate
 from lofid.compose.preset import load_preset
 from lofid.compose.session import same_session
 from lofid.compose.station import SessionState, Station
-from lofid.compose.steering import another_turn, next_section, next_song, opening, reseeded
+from lofid.compose.steering import another_turn, next_section, next_song, reseeded
 from lofid.errors import LofidError
 from lofid.music.chords import Key
 from lofid.music.notes import EARLIEST_START, TICKS_PER_BAR, Part
@@ -95,11 +95,6 @@ def test_every_turn_is_another_one_and_always_the_same(station: Station) -> None
     assert line(station, another_turn(state, 2), 4, Settings()) == turns[1]
     over = next_song(state)
     assert line(station, another_turn(over, 1), 1, Settings())[0].plan.bar_in_section == 0
-
-
-def test_a_session_opens_anew_for_the_same_models(station: Station) -> None:
-    _, state = after_bars(station, 5, Settings())
-    assert same_session(opening(Settings(), 3, state), station.opening(Settings(), 3))
 
 
 def test_another_key_of_the_mode_moves_the_song_and_its_loops(station: Station) -> None:

@@ -16,6 +16,7 @@ from lofid.music.parameters import Effect
 from lofid.music.plan import Bar
 from lofid.rwkv.choice import Role, Running
 from lofid.rwkv.engine import Engine
+from lofid.rwkv.state import State
 from lofid.service import links, protocol
 from lofid.service.answers import Answers
 from lofid.service.desk import Beginning, Desk
@@ -133,7 +134,9 @@ class Rehearsal:
                 socket.poll(1)
         self.told()
         self.hear_writer(
-            links.WriterReady({"keys": "k", "drums": "d"}, {}, Running("cpu", "", Role.ONLY))
+            links.WriterReady(
+                {"keys": "k", "drums": "d"}, {}, Running("cpu", "", Role.ONLY), station.beginnings
+            )
         )
 
     def close(self) -> None:
@@ -200,11 +203,15 @@ class Rehearsal:
 
 @pytest.fixture(scope="session")
 def station(fading_engine: Callable[[int, int, float], Engine]) -> Iterator[Station]:
-    """A station that writes at once, though nothing worth hearing."""
-    players = (
-        keys_player(fading_engine(len(keys.VOCABULARY), 1, 1.0)),
-        drums_player(fading_engine(len(drums.VOCABULARY), 2, 1.0)),
+    """A station that writes at once, though nothing worth hearing, in a tuned style."""
+    engines = (
+        fading_engine(len(keys.VOCABULARY), 1, 1.0),
+        fading_engine(len(drums.VOCABULARY), 2, 1.0),
     )
+    tuned = [State.zero(engine.config) for engine in engines]
+    for state in tuned:
+        state.wkv[:] = 1.0
+    players = keys_player(engines[0], tuned[0]), drums_player(engines[1], tuned[1])
     with Station(*players) as opened:
         yield opened
 

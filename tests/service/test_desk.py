@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from lofid.service import protocol
+from lofid.compose.session import same_session
+from lofid.compose.station import SessionState, Station
+from lofid.music.parameters import Settings
+from lofid.service import links, protocol
 
 
 @pytest.mark.parametrize("tempo", [71, 72.5])
@@ -32,3 +35,68 @@ def test_a_spread_that_is_named_is_kept_and_a_presets_too(rehearsal: Any) -> Non
     rehearsal.ask(protocol.Set({"music.tempo": 70}))
     rehearsal.ask(protocol.PresetLoad("study"))
     assert rehearsal.ask(protocol.Get("music.tempo_spread")).value == 4.0
+
+
+def test_a_seed_given_while_it_plays_is_the_seed_that_a_session_began_with(
+    rehearsal: Any, station: Station
+) -> None:
+    settings = rehearsal.desk.ledger.settings
+    rehearsal.play(6)
+    assert rehearsal.ask(protocol.Seed(11)).bar == 0
+    bars = station.bars(settings, 11)
+    assert rehearsal.play(12) == [next(bars) for _ in range(12)]
+    first = rehearsal.desk.ledger.history[-12]
+    assert same_session(first.before, station.opening(settings, 11)), "in the style, too"
+
+
+def test_a_channel_mode_message_is_not_learned_and_told_once(rehearsal: Any) -> None:
+    rehearsal.ask(protocol.MidiLearn("sound.low_pass"))
+    rehearsal.told()
+    for channel in range(1, 17):
+        for control in (120, 123, 127):
+            rehearsal.hear_stage(links.Controller(channel, control, 0))
+    (warning,) = rehearsal.warned()
+    assert "Controller 120 is no knob's" in warning
+    assert rehearsal.desk.status().learning == "sound.low_pass"
+    rehearsal.hear_stage(links.Controller(3, 119, 0))
+    assert rehearsal.ask(protocol.Get("midi.controls")).value == ["3:119 sound.low_pass"]
+    assert rehearsal.desk.status().learning is None
+
+
+class Fault(Exception):
+    """What a test has go wrong."""
+
+
+def test_a_fault_of_every_turn_is_told_once_and_ends_nothing(
+    rehearsal: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk, turns = rehearsal.desk, []
+
+    def turn(_: object) -> None:
+        turns.append(1)
+        if len(turns) == 5:
+            desk.leave()
+        raise Fault("of the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk, "_turn", turn)
+        patched.setattr(desk, "close", lambda: None)  # the fixture does
+        desk.run(lambda _: protocol.Done())
+    assert len(turns) == 5
+    assert caplog.text.count("Traceback") == 1
+    (warning,) = rehearsal.warned()
+    assert "a fault of its own (Fault)" in warning
+
+
+def test_a_change_of_course_that_cannot_be_made_is_forgotten(rehearsal: Any) -> None:
+    rehearsal.play(2)
+    desk = rehearsal.desk
+
+    def impossible(state: SessionState, settings: Settings) -> SessionState:
+        raise Fault
+
+    desk.ledger.steer(impossible)
+    desk.writer.ready = True
+    with pytest.raises(Fault):
+        desk._give_work(0.0)
+    assert rehearsal.play(1)[0].plan.index == 2

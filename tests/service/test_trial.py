@@ -33,7 +33,7 @@ from lofid.service.links import Link, WriterReady
 end_with_parent()
 socket, role = sys.argv[1:]
 link = Link.calling(zmq.Context(), Path(socket))
-link.send(WriterReady({}, {}, Running("an engine", "a test", Role(role))))
+link.send(WriterReady({}, {}, Running("an engine", "a test", Role(role)), None))
 time.sleep(60)
 """
 
