@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofid.music.midi import Song, Track
-from lofid.music.notes import BEATS_PER_BAR, PPQ, SIXTEENTH, TICKS_PER_BAR, Note
+from lofid.music.notes import (
+    BEATS_PER_BAR,
+    DRUM_CLASS,
+    PPQ,
+    SIXTEENTH,
+    TICKS_PER_BAR,
+    DrumClass,
+    Note,
+)
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +31,11 @@ ON_GRID = 0.3
 """From this concentration on, onsets count as lying on their grid; random ones reach about 0.1."""
 _HEARD = 0.5
 """The same for beats by ear, which lie on onsets: noise reaches 0.45, songs begin at 0.55."""
-_MACHINE = 0.97
+_MACHINE, _EXACT = 0.97, 0.999
+_OTHER_TEMPO = 0.03  # a share
+_STEADY = 0.05  # seconds that a beat is longer or shorter than most
+_WEIGHTS = ((PPQ, 1.0), (PPQ // 2, 0.6), (PPQ // 4, 0.3), (PPQ // 3, 0.2), (1, 0.0))
+"""What an onset tells about a beat, by the finest step (ticks) that it keeps to."""
 _EARLY_OR_LATE = 24  # ticks: more is another grid, not a feel
 _TRIPLET = PPQ // 3
 
@@ -32,6 +44,8 @@ _SMOOTH = 2.0  # frames
 _TEMPI = (50.0, 160.0)
 _USUAL_TEMPO, _TEMPO_WIDTH = 85.0, 0.6  # BPM, octaves
 _TIGHTNESS = 200.0
+_AS_GOOD = 0.97
+"""The share of the longest rest of the bass from which on another beat's is as good."""
 _LOW_SHARE = 0.35
 """The share of notes, from the lowest up, among which the bass is sought."""
 
@@ -78,13 +92,63 @@ def aligned(song: Song, metre_known: bool) -> tuple[tuple[Track, ...], float] | 
     """
     onsets = _onsets(song.tracks)
     close, late = concentration(onsets)
-    if close >= ON_GRID:
-        tempo = _mean_tempo(song, onsets)
-        if abs(late) <= _EARLY_OR_LATE:
-            tracks = _moved(song.tracks, round(late)) if close >= _MACHINE else song.tracks
-            return (tracks if metre_known else _barred(tracks)), tempo
-        return _barred(_moved(song.tracks, round(late))), tempo
-    return _tracked(song)
+    if close < ON_GRID:
+        return _tracked(song)
+    tempo = _mean_tempo(song, onsets)
+    if close < _EXACT and len(song.tempi) == 1:
+        # Nobody need have played to this map: a program may have noted down what it heard.
+        heard = _tracked(song)
+        if heard is not None and _is_better(heard, (song.tracks, tempo)):
+            return heard
+    if abs(late) <= _EARLY_OR_LATE:
+        tracks = _moved(song.tracks, round(late)) if close >= _MACHINE else song.tracks
+        return (tracks if metre_known else _barred(tracks)), tempo
+    return _barred(_moved(song.tracks, round(late))), tempo
+
+
+def _is_better(heard: tuple[Sequence[Track], float], given: tuple[Sequence[Track], float]) -> bool:
+    """Whether beats by ear carry the music better than those of a file's map.
+
+    At half or double the tempo the same notes lie on beats; then the snare must say it.
+    """
+    ratio = heard[1] / given[1]
+    if abs(ratio - 1) < _OTHER_TEMPO:
+        return False
+    if min(abs(ratio - 2), abs(2 * ratio - 1)) < _OTHER_TEMPO:
+        return _backbeat(heard[0]) > _backbeat(_barred(given[0]))
+    return _weight_on_beats(heard[0]) > _weight_on_beats(given[0])
+
+
+def _weight_on_beats(tracks: Iterable[Track]) -> float:
+    """How much onsets keep to beats and eighths rather than to what lies between, 0 to 1."""
+    onsets = _onsets(tracks)
+    found = np.full(len(onsets), _WEIGHTS[-1][1])
+    for step, weight in reversed(_WEIGHTS):
+        off = np.abs((onsets + step / 2) % step - step / 2)
+        found[off <= _EARLY_OR_LATE] = weight
+    return float(found.mean())
+
+
+def _backbeat(tracks: Iterable[Track]) -> float:
+    """The share of snares on the second and fourth beat; 0 without any."""
+    beats = _hits(tracks, DrumClass.SNARE) / PPQ
+    nearest = np.round(beats)
+    on_beat = np.abs(beats - nearest) * PPQ <= _EARLY_OR_LATE
+    return float((on_beat & (nearest % 2 == 1)).mean()) if len(beats) else 0.0
+
+
+def _hits(tracks: Iterable[Track], drum: DrumClass) -> Floats:
+    """Where a drum is struck."""
+    return np.array(
+        [
+            note.start
+            for track in tracks
+            if track.is_drums
+            for note in track.notes
+            if DRUM_CLASS.get(note.pitch) is drum
+        ],
+        np.float64,
+    )
 
 
 def _mean_tempo(song: Song, onsets: Floats) -> float:
@@ -131,7 +195,9 @@ def _tracked(song: Song) -> tuple[tuple[Track, ...], float] | None:
         )
     if concentration(_onsets(tracks))[0] < _HEARD:
         return None
-    return _barred(tracks), float(60 / np.median(np.diff(beats)))
+    steps = np.diff(beats)  # whole hundredths of a second: their mean is more exact
+    usual = np.abs(steps - np.median(steps)) <= _STEADY
+    return _barred(tracks), float(60 / steps[usual].mean())
 
 
 def _on_beats(seconds: Floats, beats: Floats) -> Floats:
@@ -194,7 +260,8 @@ def _barred(tracks: Sequence[Track]) -> tuple[Track, ...]:
     """The tracks moved so that bars begin where the bass says; the first bar is whole.
 
     First the sixteenth that carries most of the sound becomes the beat; then, of the four beats,
-    the one whose longest low note is longest in the mean begins the bar.
+    the one whose longest low note is longest in the mean begins the bar. Where two are as good, the
+    one with more bass drums does, then the first.
     """
     notes = [note for track in tracks for note in track.notes]
     starts = np.array([note.start for note in notes], np.float64)
@@ -208,8 +275,18 @@ def _barred(tracks: Sequence[Track]) -> tuple[Track, ...]:
     earliest = int(beats.min())
     longest = np.zeros(BEATS_PER_BAR * (1 + (int(beats.max()) - earliest) // BEATS_PER_BAR))
     np.maximum.at(longest, beats[anchors] - earliest, lengths[anchors])
-    turn = int(longest.reshape(-1, BEATS_PER_BAR).mean(0).argmax())
+    rests = longest.reshape(-1, BEATS_PER_BAR).mean(0)
+    kicks = _kicks(tracks, offset * SIXTEENTH + earliest * PPQ)
+    good = [turn for turn in range(BEATS_PER_BAR) if rests[turn] >= _AS_GOOD * rests.max()]
+    turn = max(good, key=lambda turn: (kicks[turn], -turn))
     line = offset * SIXTEENTH + (earliest + turn) * PPQ
     while starts.min() < line - SIXTEENTH // 2:
         line -= TICKS_PER_BAR
     return _moved(tracks, line)
+
+
+def _kicks(tracks: Iterable[Track], first: int) -> NDArray[np.int_]:
+    """How many bass drums fall on each of the four beats, counted from the tick ``first``."""
+    places = np.round((_hits(tracks, DrumClass.KICK) - first) / SIXTEENTH).astype(int)
+    beats, off_beat = np.divmod(places, 4)
+    return np.bincount(beats[off_beat == 0] % BEATS_PER_BAR, minlength=BEATS_PER_BAR)

@@ -7,9 +7,11 @@ not know folders, tokens or models.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,8 @@ from lofid.errors import LofidError
 from lofid.learn.beats import aligned
 from lofid.learn.estimate import estimate_chords, estimate_keys, profiles
 from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece, cut_bars, moved, trimmed
-from lofid.music.midi import Song, Tempo, TimeSignature, Track, parse_midi
-from lofid.music.notes import DRUM_CLASS, SIXTEENTH, TICKS_PER_BAR, Note
+from lofid.music.midi import Song, Tempo, TimeSignature, Track, parse_midi, without_overlaps
+from lofid.music.notes import DRUM_CLASS, PPQ, SIXTEENTH, TICKS_PER_BAR, Note
 from lofid.tokens.drums import STYLE as DRUM_STYLES
 
 MAX_BYTES = 2_000_000
@@ -35,6 +37,7 @@ _EFFECT_PROGRAMS = range(112, 128)
 _MELODY_NAME = re.compile(r"melod|lead|vocal|voice|sing|solo|top.?line", re.IGNORECASE)
 _DRUMS_NAME = re.compile(r"drum|percussion|\bkit\b|\bbeat\b", re.IGNORECASE)
 _BASS_NAME = re.compile(r"\bbass\b", re.IGNORECASE)
+_METRES_NAMED = 5
 _ONE_VOICE = 1.1
 """Up to this mean number of notes at once a track is a single voice."""
 _MELODY_FLOOR = 55
@@ -124,7 +127,8 @@ def _readable(path: Path) -> Song:
 
 
 def _is_four(signature: TimeSignature) -> bool:
-    return (signature.numerator, signature.denominator) in ((4, 4), (2, 2))
+    """Whether its bars are four quarters long, and no other metre (2/2 and 8/8 are such, too)."""
+    return signature.numerator == signature.denominator
 
 
 def _metre_known(signatures: Sequence[TimeSignature]) -> bool:
@@ -132,49 +136,67 @@ def _metre_known(signatures: Sequence[TimeSignature]) -> bool:
 
 
 def _in_four(song: Song) -> Song:
-    """The song's longest stretch in 4/4, its first bar line at tick 0.
+    """The song's stretches in 4/4, one after another, each from a bar line on.
 
     Bars of one quarter, as some programs write them, say nothing about the metre. Refused where a
     tenth of the notes or more lie outside.
     """
     marks = song.signatures
-    if all(signature.numerator == 1 for signature in marks):
-        return song
-    if all(_is_four(signature) for signature in marks):
+    if all(mark.numerator == 1 for mark in marks) or all(map(_is_four, marks)):
         return song
     starts = [note.start for track in song.tracks for note in track.notes]
-    ends = [*(mark.tick for mark in marks[1:]), max(starts) + 1]
-    begin, end = 0, 0
-    line: int | None = None
-    for mark, until in zip(marks, ends, strict=True):
-        if not _is_four(mark):
-            line = None
-            continue
-        line = mark.tick if line is None else line
-        if until - line > end - begin:
-            begin, end = line, until
-    inside = sum(begin <= start < end for start in starts)
-    if inside < 0.9 * len(starts):
+    stretches = _stretches(marks, max(starts) + 1)
+    begins = [one.begin for one in stretches]
+
+    def moved(note: Note) -> Iterator[Note]:
+        """The note where it is in what is left; none where it is left out."""
+        index = bisect_right(begins, note.start) - 1
+        if index >= 0 and note.start < stretches[index].end:
+            one = stretches[index]
+            yield replace(note, start=note.start - one.begin + one.line)
+
+    tracks = [
+        replace(track, notes=without_overlaps(chain.from_iterable(map(moved, track.notes))))
+        for track in song.tracks
+    ]
+    if sum(len(track.notes) for track in tracks) < 0.9 * len(starts):
         others = sorted({f"{m.numerator}/{m.denominator}" for m in marks if not _is_four(m)})
-        raise Refused(Reason.NOT_FOUR_FOUR, ", ".join(others))
-    tracks = []
-    for track in song.tracks:
-        notes = tuple(
-            Note(note.start - begin, note.pitch, note.duration, note.velocity)
-            for note in track.notes
-            if begin <= note.start < end
-        )
-        if notes:
-            tracks.append(Track(track.name, track.channel, track.program, notes))
-    return _from_tick(song, begin, tuple(tracks))
+        raise Refused(Reason.NOT_FOUR_FOUR, ", ".join(others[:_METRES_NAMED]))
+    kept = tuple(track for track in tracks if track.notes)
+    return Song(_tempi(song.tempi, stretches), (TimeSignature(0, 4, 4),), (), kept)
 
 
-def _from_tick(song: Song, begin: int, tracks: tuple[Track, ...]) -> Song:
-    """The song with other tracks and its tempo map from a tick on."""
-    tempi = [Tempo(max(0, tempo.tick - begin), tempo.bpm) for tempo in song.tempi]
-    later = [index for index, tempo in enumerate(tempi) if tempo.tick > 0]
-    first = later[0] - 1 if later else len(tempi) - 1
-    return Song(tuple(tempi[first:]), (TimeSignature(0, 4, 4),), (), tracks)
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Music in 4/4 from the tick ``begin`` to ``end``; ``line`` is the bar line it is moved to."""
+
+    begin: int
+    end: int
+    line: int
+
+
+def _stretches(marks: Sequence[TimeSignature], end: int) -> list[_Stretch]:
+    """The stretches in 4/4 of a song that ends at the tick ``end``."""
+    groups = [(is_four, next(group).tick) for is_four, group in groupby(marks, _is_four)]
+    found: list[_Stretch] = []
+    line = 0
+    for (is_four, begin), (_, until) in zip(groups, [*groups[1:], (True, end)], strict=True):
+        stop = min(until, end)
+        if is_four and begin < stop:
+            found.append(_Stretch(begin, stop, line))
+            line += -(-(stop - begin) // TICKS_PER_BAR) * TICKS_PER_BAR
+    return found
+
+
+def _tempi(tempi: Sequence[Tempo], stretches: Sequence[_Stretch]) -> tuple[Tempo, ...]:
+    """The tempo map of what is left of a song."""
+    ticks = [tempo.tick for tempo in tempi]
+    found: dict[int, Tempo] = {}
+    for one in stretches:
+        for tempo in tempi[bisect_right(ticks, one.begin) - 1 : bisect_left(ticks, one.end)]:
+            at = max(0, tempo.tick - one.begin) + one.line
+            found[at] = Tempo(at, tempo.bpm)
+    return tuple(found.values())
 
 
 def _is_drums(track: Track) -> bool:
@@ -272,12 +294,12 @@ def _voices(notes: Sequence[Note]) -> float:
 def top_line(notes: Sequence[Note]) -> tuple[list[Note], list[Note]]:
     """Comping and the line on top: notes above all that sound, and well above the middle near by.
 
-    ``notes`` are in order; a note that began more than a bar ago no longer counts.
+    ``notes`` are in order; a note that began more than a beat ago no longer counts as sounding.
     """
     comping: list[Note] = []
     melody: list[Note] = []
     starts = np.array([note.start for note in notes])
-    ends = starts + np.array([note.duration for note in notes])
+    ends = starts + np.array([min(note.duration, PPQ) for note in notes])
     pitches = np.array([note.pitch for note in notes])
     first = np.searchsorted(starts, starts - TICKS_PER_BAR)
     last = np.searchsorted(starts, starts + TICKS_PER_BAR)
