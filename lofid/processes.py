@@ -1,7 +1,11 @@
-"""How lofid starts other processes of its own."""
+"""How processes of lofid's own are started, and how they end."""
 
 import os
 import sys
+from typing import Final
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells give it (128 + SIGINT)."""
 
 
 def python_module(module: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 import json
 import signal
+from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any, Self
 
 import typer
@@ -12,9 +14,6 @@ OUT = Console()
 """Answers: what a person or a script asked for."""
 ERR = Console(stderr=True)
 """Everything else: progress, status, remarks."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells give it (128 + SIGINT)."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -36,11 +35,20 @@ def in_words(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a wish that a loop can meet at a good moment.
+Obeying = Callable[[int, FrameType | None], object]
 
-    The first signal sets :attr:`wanted`; a second one interrupts at once. Use it as a context
-    manager, in the main thread.
+
+def obey(number: signal.Signals, handler: Obeying) -> None:
+    """Handle a signal, unless whoever started us has it ignored, as ``nohup`` does."""
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handler)
+
+
+class StopRequest:
+    """Turns Ctrl-C, SIGTERM and a hang-up into a wish that a loop can meet at a good moment.
+
+    The first signal sets :attr:`wanted`; a second one interrupts at once, but for a hang-up, of
+    which several may come for one reason. Use it as a context manager, in the main thread.
     """
 
     def __init__(self) -> None:
@@ -48,8 +56,9 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._receive)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.getsignal(number)
+            obey(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,6 +66,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: object) -> None:
-        if self.wanted:
+        if self.wanted and number != signal.SIGHUP:
             raise KeyboardInterrupt
         self.wanted = True

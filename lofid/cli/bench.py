@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lofid.cli._terminal import ERR, INTERRUPTED, JsonOption
+from lofid.cli._terminal import ERR, JsonOption
 from lofid.errors import LofidError
+from lofid.processes import INTERRUPTED
 
 if TYPE_CHECKING:
     from lofid.judge.figures import Figure

@@ -26,13 +26,14 @@ from lofid.cli._station import (
     chosen_seed,
     opened_station,
 )
-from lofid.cli._terminal import ERR, INTERRUPTED, OUT, JsonOption, StopRequest, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
 from lofid.errors import LofidError
 from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
 from lofid.outputs import SAMPLE_RATE, Block, Output
+from lofid.processes import INTERRUPTED
 from lofid.rwkv.choice import EngineName
 
 DEFAULT_MINUTES = 3.0

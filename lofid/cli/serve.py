@@ -20,7 +20,7 @@ from lofid.cli._station import (
     StyleOption,
     chosen_seed,
 )
-from lofid.cli._terminal import ERR
+from lofid.cli._terminal import ERR, obey
 from lofid.errors import LofidError
 from lofid.outputs import KINDS
 from lofid.rwkv.choice import EngineName
@@ -111,8 +111,8 @@ def serve(
         engine=engine,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):  # of which several may come for one reason
-        signal.signal(number, lambda *_: desk.leave())
-    signal.signal(signal.SIGINT, lambda *_: desk.interrupt())
+        obey(number, lambda *_: desk.leave())
+    obey(signal.SIGINT, lambda *_: desk.interrupt())
     signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop: a process has ended
     signal.set_wakeup_fd(desk.wake_fd, warn_on_full_buffer=False)
     ERR.print(

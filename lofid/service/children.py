@@ -5,7 +5,6 @@ the desk is gone, however it went, the child reads the end of the pipe and ends 
 """
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -23,11 +22,7 @@ _GRACE = 5.0  # seconds a child has to end by itself
 
 
 def end_with_parent(ending: Callable[[], None] | None = None) -> None:
-    """Run ``ending`` (by default: leave at once) when the parent is gone. Called by a child.
-
-    Ctrl-C in a terminal reaches every process of it: it is for the parent alone.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Run ``ending`` (by default: leave at once) when the parent is gone. Called by a child."""
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 4096):
@@ -87,7 +82,9 @@ class Child:
         self.link = Link.listening(self._context, self._path)
         with suppress(OSError):  # no memory, no more processes: it does not run, and is tried again
             self._process = subprocess.Popen(
-                [*self._command, str(self._path), *self.arguments], stdin=subprocess.PIPE
+                [*self._command, str(self._path), *self.arguments],
+                stdin=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C and a hang-up are for the desk, from the start
             )
         return self.link
 

@@ -1,5 +1,6 @@
 """The whole daemon: real processes, real sockets, steered and hurt from outside."""
 
+import os
 import signal
 import socket
 import time
@@ -363,6 +364,18 @@ def test_a_second_ctrl_c_does_not_wait_for_outputs_and_finishes_files(folder: Pa
             assert "Traceback" not in log
         assert "The outputs get 1 s more to end." in log
         assert sf.info(str(file)).duration > 0
+
+
+def test_ctrl_c_before_it_has_begun_is_no_traceback(folder: Path) -> None:
+    with Daemon(folder, ["--output", "null"]) as daemon:
+        daemon.start()
+        daemon.process("writer")
+        daemon.process("stage")
+        desk, *children = daemon.family()
+        assert {os.getpgid(child.pid) for child in children}.isdisjoint({os.getpgid(desk.pid)})
+        desk.send_signal(signal.SIGINT)
+        assert daemon.stop() == 0
+        assert "Traceback" not in daemon.log.read_text("utf-8")
 
 
 def test_nobody_home_is_one_sentence(folder: Path) -> None:
