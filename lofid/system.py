@@ -77,15 +77,6 @@ PORTAUDIO = SystemPart(
     arch="portaudio",
     macos="portaudio",
 )
-ATOMIC = SystemPart(
-    Kind.LIBRARY,
-    "atomic",
-    "is needed by the effects",
-    debian="libatomic1",
-    fedora="libatomic",
-    arch="gcc-libs",
-    macos="",
-)
 VENV = SystemPart(
     Kind.MODULE,
     "ensurepip",
@@ -133,8 +124,8 @@ FLUIDR3 = SystemPart(
 )
 
 PARTS: dict[str, tuple[SystemPart, ...]] = {
-    "play": (VENV, FLUIDSYNTH, PORTAUDIO, ATOMIC),
-    "test": (VENV, FLUIDSYNTH, PORTAUDIO, ATOMIC, JACK, PULSEAUDIO, NSPAWN, FLUIDR3),
+    "play": (VENV, FLUIDSYNTH, PORTAUDIO),
+    "test": (VENV, FLUIDSYNTH, PORTAUDIO, JACK, PULSEAUDIO, NSPAWN, FLUIDR3),
 }
 """What each purpose needs."""
 

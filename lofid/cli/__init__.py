@@ -1,6 +1,6 @@
 """The command line: one file per command, each thin.
 
-Everything here may be imported without numba, pedalboard or FluidSynth: a command loads what it
+Everything here may be imported without numba or FluidSynth: a command loads what it
 uses when it runs, so that ``lofid --help`` answers at once and music starts early.
 """
 

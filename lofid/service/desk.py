@@ -3,7 +3,7 @@
 One thread, one poller. Requests change the ledger; the ledger says what the writer has to write
 next; what it wrote becomes cues for the stage; the stage tells what was heard, and what was heard
 goes into the store. A process that dies, hangs or gives rubbish is started again from the last
-good state. Must not import numba, pedalboard or FluidSynth: it lives beside them, not with them.
+good state. Must not import numba or FluidSynth: it lives beside them, not with them.
 """
 
 import heapq

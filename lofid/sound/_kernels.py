@@ -172,6 +172,94 @@ def delayed(audio: Audio, level: State, history: Audio, out: Audio) -> None:
 
 
 @compiled()
+def chorus(
+    audio: Audio,
+    mix: State,
+    delays: tuple[float, float],
+    phase: float,
+    rate: float,
+    history: Audio,
+) -> None:
+    """Mix the audio with itself, delayed by a time that sways, in place.
+
+    ``mix`` [2] is the delayed one's share; ``delays`` the middle and the swing around it in frames,
+    less together than ``history`` [frames, 2] holds of what came before; ``phase`` (radians) that
+    of the sway at the block's first frame, ``rate`` radians a frame.
+    """
+    frames, kept = audio.shape[0], history.shape[0]
+    line = np.empty((kept + frames, 2), dtype=np.float32)
+    line[:kept] = history
+    line[kept:] = audio
+    history[:] = line[frames:]
+    if mix[0] == 0.0 and mix[1] == 0.0:
+        return
+    for n in range(frames):
+        place = kept + n - delays[0] - delays[1] * np.sin(phase + rate * n)
+        base = int(place)
+        t = np.float32(place - base)
+        share = np.float32(mix[0] + (mix[1] - mix[0]) * n / frames)
+        for channel in range(2):
+            late = line[base, channel] + t * (line[base + 1, channel] - line[base, channel])
+            audio[n, channel] += share * (late - audio[n, channel])
+
+
+@compiled()
+def reverberate(
+    audio: Audio,
+    wet: State,
+    feedback: float,
+    damping: float,
+    combs: NDArray[np.int64],
+    allpasses: NDArray[np.int64],
+    line: NDArray[np.float32],
+    state: NDArray[np.float32],
+    places: NDArray[np.int64],
+) -> None:
+    """Lay a room over the audio, in place: Schroeder's and Moorer's, tuned as Freeverb is.
+
+    ``wet`` [2] is its level; ``combs`` and ``allpasses`` [2 channels, count] are their lengths in
+    frames. ``line`` holds all of their delays end to end, ``state`` [2, combs] what damps each
+    comb, ``places`` [2, combs + allpasses] where each delay's oldest frame lies.
+    """
+    start = 0
+    into = np.empty(audio.shape[0], dtype=np.float32)
+    for n in range(audio.shape[0]):
+        into[n] = np.float32(0.015) * (audio[n, 0] + audio[n, 1])
+    room = np.empty_like(into)
+    back, damp = np.float32(feedback), np.float32(damping)
+    for channel in range(2):
+        room[:] = 0.0
+        for i in range(combs.shape[1]):
+            length, place, low = combs[channel, i], places[channel, i], state[channel, i]
+            for n in range(room.shape[0]):
+                late = line[start + place]
+                low = late + damp * (low - late)
+                line[start + place] = into[n] + back * low
+                room[n] += late
+                place += 1
+                if place == length:
+                    place = 0
+            # What fades for minutes must not end in denormal numbers, which are slow.
+            state[channel, i] = low if abs(low) > 1e-15 else np.float32(0.0)
+            places[channel, i] = place
+            start += length
+        for i in range(allpasses.shape[1]):
+            length, place = allpasses[channel, i], places[channel, combs.shape[1] + i]
+            for n in range(room.shape[0]):
+                late = line[start + place]
+                line[start + place] = room[n] + np.float32(0.5) * late
+                room[n] = late - room[n]
+                place += 1
+                if place == length:
+                    place = 0
+            places[channel, combs.shape[1] + i] = place
+            start += length
+        for n in range(room.shape[0]):
+            level = np.float32(wet[0] + (wet[1] - wet[0]) * n / room.shape[0])
+            audio[n, channel] += level * room[n]
+
+
+@compiled()
 def filter_and_compress(
     audio: Audio,
     poles: State,

@@ -1,11 +1,10 @@
-"""Effects on a running stream: pedalboard's, and tape, crusher, sidechain and limiter of our own.
+"""Effects on a running stream: chorus, room, tape, crusher, sidechain and limiter.
 
 Every effect keeps its state between blocks, and takes changed parameters from the next block on.
 """
 
 import math
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from lofid.music.parameters import Sound
 from lofid.sound import SAMPLE_RATE, _kernels
 from lofid.sound._kernels import Audio
-from lofid.system import ATOMIC, missing_error
 
 _WOW_HERTZ = (0.37, 0.71)
 _FLUTTER_HERTZ = (6.3, 8.9)
@@ -41,23 +39,87 @@ class Ramps:
         self._now = None
 
 
+class Chorus:
+    """The audio and a delayed copy of itself that sways, for width."""
+
+    _RATE = 2 * np.pi * 0.6 / SAMPLE_RATE
+    _DELAYS = (0.0080 * SAMPLE_RATE, 0.0015 * SAMPLE_RATE)
+
+    def __init__(self) -> None:
+        self._mix = Ramps(1)
+        self._frame = 0
+        self.reset()
+
+    def process(self, audio: Audio, mix: float) -> None:
+        """Mix the copy in, in place; ``mix`` is its share."""
+        # Frame counts grow for months: take whole turns away before the sine.
+        phase = self._RATE * self._frame % (2 * np.pi)
+        _kernels.chorus(
+            audio, self._mix.to(mix)[:, 0], self._DELAYS, phase, self._RATE, self._history
+        )
+        self._frame += len(audio)
+
+    def reset(self) -> None:
+        """End what rings."""
+        self._history: Audio = np.zeros((math.ceil(sum(self._DELAYS)) + 1, 2), dtype=np.float32)
+
+
+class Room:
+    """A room around the audio: eight combs and four all-passes a side, tuned as Freeverb is.
+
+    ``size`` and ``damping`` go from 0 to 1.
+    """
+
+    _COMBS = (1116, 1188, 1277, 1356, 1422, 1491, 1557, 1617)  # frames at 44.1 kHz
+    _ALLPASSES = (556, 441, 341, 225)
+    _SPREAD = 23  # frames by which the right side's are longer
+    _WET = 3.0
+
+    def __init__(self, size: float, damping: float) -> None:
+        self._feedback, self._damping = 0.7 + 0.28 * size, 0.4 * damping
+        self._combs, self._allpasses = self._tuned(self._COMBS), self._tuned(self._ALLPASSES)
+        self._level = Ramps(1)
+        self.reset()
+
+    def process(self, audio: Audio, wet: float) -> None:
+        """Lay the room over the audio, in place; ``wet`` is its level."""
+        _kernels.reverberate(
+            audio,
+            self._level.to(self._WET * wet)[:, 0],
+            self._feedback,
+            self._damping,
+            self._combs,
+            self._allpasses,
+            self._line,
+            self._damped,
+            self._places,
+        )
+
+    def reset(self) -> None:
+        """End what rings."""
+        count = self._combs.shape[1]
+        length = int(self._combs.sum() + self._allpasses.sum())
+        self._line = np.zeros(length, dtype=np.float32)
+        self._damped = np.zeros((2, count), dtype=np.float32)
+        self._places = np.zeros((2, count + self._allpasses.shape[1]), dtype=np.int64)
+
+    def _tuned(self, lengths: tuple[int, ...]) -> NDArray[np.int64]:
+        both = np.array([lengths, [length + self._SPREAD for length in lengths]])
+        return both * SAMPLE_RATE // 44_100
+
+
 class KeysChain:
     """Chorus, tremolo and room for the keys."""
 
     def __init__(self) -> None:
-        board = _pedalboard()
-        self._chorus = board.Chorus(rate_hz=0.6, depth=0.15, centre_delay_ms=8.0, mix=0.0)
-        self._reverb = board.Reverb(room_size=0.45, damping=0.6, wet_level=0.0, dry_level=1.0)
-        self._board = board.Pedalboard([self._chorus, self._reverb])
+        self._chorus, self._room = Chorus(), Room(size=0.45, damping=0.6)
         self._sway = Ramps(1)
         self._frame = 0
 
-    def process(self, audio: Audio, sound: Sound) -> Audio:
-        """The keys with their effects, [frames, 2]."""
-        self._chorus.mix = 0.5 * sound.chorus
-        # Freeverb's dry level counts twice inside JUCE, its wet level three times.
-        self._reverb.dry_level, self._reverb.wet_level = 0.5, 0.35 * sound.reverb
-        audio = _through(self._board, audio)
+    def process(self, audio: Audio, sound: Sound) -> None:
+        """Lay their effects on the keys, [frames, 2], in place."""
+        self._chorus.process(audio, 0.5 * sound.chorus)
+        self._room.process(audio, 0.35 * sound.reverb)
         depths = self._sway.to(0.5 * sound.tremolo)
         if depths.any():
             turn = 2 * np.pi * 4.2 / SAMPLE_RATE * (self._frame + np.arange(len(audio)))
@@ -65,29 +127,26 @@ class KeysChain:
             sway = (depth * np.sin(turn)).astype(np.float32)
             audio *= np.stack((1 + sway, 1 - sway), axis=1)
         self._frame += len(audio)
-        return audio
 
     def reset(self) -> None:
         """End what rings."""
-        self._board.reset()
+        self._chorus.reset()
+        self._room.reset()
 
 
 class DrumsChain:
     """A small room for the drums."""
 
     def __init__(self) -> None:
-        board = _pedalboard()
-        self._reverb = board.Reverb(room_size=0.2, damping=0.7, wet_level=0.0, dry_level=1.0)
-        self._board = board.Pedalboard([self._reverb])
+        self._room = Room(size=0.2, damping=0.7)
 
-    def process(self, audio: Audio, sound: Sound) -> Audio:
-        """The drums with their room, [frames, 2]."""
-        self._reverb.dry_level, self._reverb.wet_level = 0.5, 0.12 * sound.reverb
-        return _through(self._board, audio)
+    def process(self, audio: Audio, sound: Sound) -> None:
+        """Lay their room on the drums, [frames, 2], in place."""
+        self._room.process(audio, 0.12 * sound.reverb)
 
     def reset(self) -> None:
         """End what rings."""
-        self._board.reset()
+        self._room.reset()
 
 
 class TapeChain:
@@ -213,21 +272,7 @@ class Limiter:
         return out
 
 
-def _through(board: Any, audio: Audio) -> Audio:
-    """A pedalboard's output for the next block; its plugins go on where they were."""
-    out: Audio = board.process(audio.T, SAMPLE_RATE, buffer_size=8192, reset=False)
-    return np.ascontiguousarray(out.T)
-
-
 @cache
 def _coefficient(seconds: float) -> float:
     """Of a one-pole that comes 63 % of the way in ``seconds``."""
     return float(1 - np.exp(-1 / (seconds * SAMPLE_RATE)))
-
-
-def _pedalboard() -> Any:
-    try:
-        import pedalboard  # noqa: PLC0415 - needs a library of the operating system
-    except (ImportError, OSError):
-        raise missing_error(ATOMIC) from None
-    return pedalboard

@@ -6,6 +6,7 @@ the seed alone, never on the speed at which it is asked, nor on how much is aske
 """
 
 import heapq
+import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,20 @@ class _Scheduled:
     velocity: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """A block as the instruments give it: [parts, 2, frames], each part's gain, the kicks."""
+
+    parts: Audio
+    gains: Mapping[Part, float]
+    kicks: list[tuple[int, float]]
+
+
+_ONWARD = {"settings", "muted", "_synth", "_scheduled", "_count"}
+_ONWARD |= {"_faces", "_face", "_played", "_again"}
+"""What of a studio only goes on: the instruments, what they are to play, and what was asked for."""
+
+
 class Studio:
     """Renders what was scheduled, block by block.
 
@@ -97,6 +112,8 @@ class Studio:
         self._count = 0
         self._faces: deque[tuple[float, Face | None]] = deque()  # of bars to come, by their lines
         self._face: Face | None = None
+        self._played: list[_Played] | None = None  # since :meth:`save`
+        self._again: deque[_Played] = deque()  # played already, and to be mixed anew
         self._ready: list[Rendered] = []
         self._silencing = False
         self._levelling = True
@@ -135,7 +152,7 @@ class Studio:
             for note in notes:
                 start = round(line + note.start * frames_per_tick) + LEAD
                 end = start + round(note.duration * frames_per_tick)
-                if end <= self._synth.position:
+                if end <= self._reached:
                     continue
                 if part is Part.DRUMS:
                     end = start + _SHORTEST_DRUM
@@ -148,6 +165,34 @@ class Studio:
         self._scheduled.clear()
         self._faces.clear()
         self._silencing = True
+
+    def save(self) -> bytes:
+        """Where the studio stands, for one :meth:`restore` before the next ``save``.
+
+        Until then, or :meth:`forget`, it keeps what its instruments play.
+        """
+        self._played = []
+        state = {name: value for name, value in vars(self).items() if name not in _ONWARD}
+        return pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
+
+    def restore(self, saved: bytes) -> None:
+        """Stand where :meth:`save` was called, to mix anew what was rendered since.
+
+        What the instruments have played since then stays: other instruments begin behind it.
+        """
+        assert self._played is not None, "saved"
+        vars(self).update(pickle.loads(saved))
+        self._again.extendleft(reversed(self._played))
+        self._played = None
+
+    def forget(self) -> None:
+        """Nothing that was saved will be restored."""
+        self._played = None
+
+    @property
+    def _reached(self) -> int:
+        """The frame that the next block begins with."""
+        return self.position + sum(len(one.mix) for one in self._ready)
 
     def render(self, frames: int) -> Rendered:
         """The next frames; however they are cut, they are the same."""
@@ -177,18 +222,18 @@ class Studio:
         """The next BLOCK frames, with the settings of now."""
         settings, muted = self.settings, self.muted
         sound, mix = settings.sound, settings.mix
-        calibrations = self._choose_voices(sound)
-        push = self._ducker.envelope(self._played(calibrations), BLOCK)
+        played = self._again.popleft() if self._again else self._play(sound)
+        if self._played is not None:
+            self._played.append(played)
+        push = self._ducker.envelope(played.kicks, BLOCK)
         stems: Audio = np.empty((len(STEMS), BLOCK, 2), dtype=np.float32)
         keys, bass, drums, texture = stems
-        gains = {part: calibrations[part].gain for part in Part}
+        gains = dict(played.gains)
         gains[Part.KEYS] *= Part.KEYS not in muted
         gains[Part.MELODY] *= (Part.MELODY not in muted) * _linear(mix.melody)
-        _kernels.gathered(
-            self._synth.render(BLOCK), self._parts.to(*gains.values()), keys, bass, drums
-        )
-        keys[:] = self._keys.process(keys, sound)
-        drums[:] = self._drums.process(drums, sound)
+        _kernels.gathered(played.parts, self._parts.to(*gains.values()), keys, bass, drums)
+        self._keys.process(keys, sound)
+        self._drums.process(drums, sound)
         self._add_texture(texture, sound)
         _kernels.pushed(keys, texture, push, self._depth.to(sound.sidechain)[:, 0])
         if self._levelling:
@@ -228,6 +273,13 @@ class Studio:
             levels.append(audible * _linear(decibels))
         return [*levels, _linear(self.settings.mix.texture)]
 
+    def _play(self, sound: Sound) -> _Played:
+        """Let the instruments play the next block."""
+        calibrations = self._choose_voices(sound)
+        gains = {part: calibrations[part].gain for part in Part}
+        kicks = self._hand_over(calibrations)
+        return _Played(self._synth.render(BLOCK), gains, kicks)
+
     def _choose_voices(self, sound: Sound) -> dict[Part, Calibration]:
         while self._faces and self._faces[0][0] < self._synth.position + BLOCK:
             self._face = self._faces.popleft()[1]
@@ -236,8 +288,8 @@ class Studio:
             self._synth.choose(part, voice)
         return {part: calibration(voice) for part, voice in chosen.items()}
 
-    def _played(self, calibrations: Mapping[Part, Calibration]) -> list[tuple[int, float]]:
-        """Hand the synth the next block's notes; returns its kicks: (frame in it, strength)."""
+    def _hand_over(self, calibrations: Mapping[Part, Calibration]) -> list[tuple[int, float]]:
+        """Give the synth the next block's notes; returns its kicks: (frame in it, strength)."""
         first = self._synth.position
         kicks = []
         while self._scheduled and self._scheduled[0].start < first + BLOCK:
@@ -275,7 +327,8 @@ class Studio:
     def _end_all(self) -> None:
         """The music has faded out: end what would go on behind the faders."""
         self._silencing = False
-        self._synth.silence()
+        self._again.clear()
+        self._synth.silence(self._reached + BLOCK)
         self._keys.reset()
         self._drums.reset()
         # Nothing is left to fade in: what comes next begins at its full level.

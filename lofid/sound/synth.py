@@ -157,12 +157,17 @@ class Synth:
         """The frame that the next :meth:`render` begins with."""
         return self._position - int(self._ready.shape[1])
 
-    def silence(self) -> None:
-        """Forget all notes and end every sound at once."""
+    def silence(self, position: int | None = None) -> None:
+        """Forget all notes and end every sound at once.
+
+        What is rendered next is frame ``position`` where one is given, a multiple of ``GRID``.
+        """
         self._events.clear()
         self._sounding.clear()
         for channel in _CHANNEL.values():
             self._fluid.fluid_synth_cc(self._synth, channel, _ALL_SOUND_OFF, 0)
+        if position is not None:
+            self._position, self._ready = position, self._ready[:, :0]
 
     def render(self, frames: int) -> Audio:
         """The next ``frames``, [parts in the order of ``PARTS``, 2, frames]."""

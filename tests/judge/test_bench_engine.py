@@ -132,7 +132,7 @@ def test_the_picture_shows_everyone(tmp_path: Path) -> None:
 def test_a_player_has_no_extras(tmp_path: Path) -> None:
     python = player_python(tmp_path / "view")
     script = """if True:
-        import importlib.util, lofid.cli, numba, numpy, pedalboard, safetensors, zmq
+        import importlib.util, lofid.cli, numba, numpy, safetensors, zmq
         for name in ("torch", "scipy", "matplotlib", "psutil", "pytest"):
             assert importlib.util.find_spec(name) is None, name
     """

@@ -351,3 +351,60 @@ def test_a_face_plays_from_its_bar_on_and_only_what_the_settings_name(
     assert not np.array_equal(both[bar:], heard(["flute"], flute, flute)[bar:])
     np.testing.assert_array_equal(heard(["flute"], harp), heard(["flute"], None))
     np.testing.assert_array_equal(heard(["flute", "piano"], harp), heard(["flute"], None))
+
+
+STEERED: dict[str, object] = {
+    "mix.melody": -20, "mix.drums": 6, "mix.texture": -34, "sound.reverb": 0.9, "sound.chorus": 0.8,
+    "sound.low_pass": 1500, "sound.rain": 1, "sound.sidechain": 12, "sound.tremolo": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", STEERED)
+def test_what_was_rendered_ahead_is_mixed_anew(bar_of: Callable[..., Bar], path: str) -> None:
+    steered = Settings().with_value(path, STEERED[path])
+    notes = {
+        **bar_of(0).notes,
+        Part.MELODY: tuple(Note(start, 76, SIXTEENTH, 90) for start in range(0, 1920, 240)),
+    }
+
+    def played(ahead: int, then: Settings = steered) -> Audio:
+        """A stretch, and one steered; before that one, so many frames are rendered ahead."""
+        studio = Studio(Settings(), seed=1)
+        studio.add(bar_of(0, tempo=100, notes=notes), 0, frames_per_tick(100))
+        first = studio.render(40 * BLOCK).mix
+        if ahead:
+            saved = studio.save()
+            studio.render(ahead)
+            studio.restore(saved)
+        second = studio.render(20 * BLOCK).mix
+        studio.settings = then
+        third = studio.render(60 * BLOCK).mix
+        studio.close()
+        return np.concatenate((first, second, third))
+
+    reference = played(0)
+    np.testing.assert_array_equal(reference, played(30 * BLOCK))
+    assert not np.array_equal(reference, played(0, Settings()))
+
+
+def test_silence_ends_what_was_played_ahead(bar_of: Callable[..., Bar]) -> None:
+    def played(ahead: bool) -> Audio:
+        studio = Studio(FLUTES, seed=1)
+        held(studio, bar_of, keys=(69, 90))
+        saved = studio.save()
+        if ahead:
+            studio.render(40 * BLOCK)
+        studio.restore(saved)
+        studio.silence()
+        ended = studio.render(10 * BLOCK).stems["keys"]
+        note = {Part.KEYS: (Note(0, 76, SIXTEENTH, 90),)}
+        studio.add(bar_of(1, notes=note), studio.position, frames_per_tick(80))
+        after = studio.render(60 * BLOCK).stems["keys"]
+        studio.close()
+        return np.concatenate((ended, after))
+
+    usual, early = played(False), played(True)
+    assert np.abs(early[3 * BLOCK : LEAD // 2]).max() < 1e-4
+    # FluidSynth's own noise aside, the next note begins on the same frame.
+    onsets = [int(np.argmax(np.abs(one[6 * BLOCK :]).max(axis=1) > 0.01)) for one in (usual, early)]
+    assert onsets[0] == onsets[1] > 0
