@@ -9,7 +9,7 @@ import typer
 
 from lofid.cli._terminal import ERR
 from lofid.compose.preset import DEFAULT, Preset, load_preset, preset_names
-from lofid.music.parameters import as_meant
+from lofid.music.parameters import HIGHEST_SEED, as_meant
 from lofid.rwkv.choice import EngineName
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ SeedOption = Annotated[
         "--seed",
         "-s",
         min=0,
-        max=2**64 - 1,
+        max=HIGHEST_SEED,
         help="The same seed gives the same music. Default: any.",
     ),
 ]

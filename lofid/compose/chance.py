@@ -11,6 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 from lofid.errors import LofidError
+from lofid.music.parameters import HIGHEST_SEED
 
 
 class Stream(IntEnum):
@@ -28,9 +29,11 @@ class Stream(IntEnum):
 
 
 def checked_seed(seed: int) -> int:
-    """The seed; raises :class:`LofidError` for one outside 0 to 2**64 - 1."""
-    if not 0 <= seed < 2**64:
-        raise LofidError(f"The seed {seed} is out of range; choose one from 0 to {2**64 - 1}.")
+    """The seed; raises :class:`LofidError` for one outside 0 to :data:`HIGHEST_SEED`."""
+    if not 0 <= seed <= HIGHEST_SEED:
+        raise LofidError(
+            f"The seed {str(seed)[:40]} is out of range; choose one from 0 to {HIGHEST_SEED}."
+        )
     return seed
 
 

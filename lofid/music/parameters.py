@@ -25,6 +25,9 @@ _brief = Repr()
 _brief.maxstring = 80
 _brief.maxlist = 12
 
+HIGHEST_SEED = 2**64 - 1
+"""Seeds, which are given beside parameters, are whole numbers from 0 to this."""
+
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 

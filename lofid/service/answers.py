@@ -13,6 +13,7 @@ from functools import partial, singledispatchmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lofid.compose.chance import checked_seed
 from lofid.compose.preset import (
     Preset,
     all_presets,
@@ -38,7 +39,7 @@ from lofid.service import links, protocol
 from lofid.service.branching import Fork
 from lofid.service.desk import RECORDED_NOTES, RECORDING, Desk
 from lofid.service.ledger import Steer
-from lofid.service.protocol import Heard, Refused, Request, Result, State
+from lofid.service.protocol import ErrorKind, Heard, Refused, Request, Result, State
 from lofid.service.server import Deferred, fault
 from lofid.service.store import Entry, Shelf
 
@@ -130,7 +131,7 @@ class Answers:
 
         def remove() -> None:
             is_there = request.name in preset_names(folder)
-            kind = protocol.ErrorKind.REFUSED if is_there else protocol.ErrorKind.UNKNOWN
+            kind = ErrorKind.REFUSED if is_there else ErrorKind.UNKNOWN
             with _about("name", "a preset of your own, as 'presets' tells them", kind):
                 remove_preset(folder, request.name)
 
@@ -147,7 +148,7 @@ class Answers:
 
     @answer.register
     def _midi_learn(self, request: protocol.MidiLearn) -> Result:
-        with _about("path", "a number, choice or flag", protocol.ErrorKind.FIELD):
+        with _about("path", "a number, choice or flag", ErrorKind.FIELD):
             Control.parse(f"0 {_known(request.path).path}")
         self._desk.learn(request.path)
         return protocol.Done()
@@ -210,7 +211,9 @@ class Answers:
 
     @answer.register
     def _seed(self, request: protocol.Seed) -> Result:
-        seed, beginnings = request.value, self._loaded().beginnings
+        with _about("value", protocol.field_words(protocol.Seed, "value"), ErrorKind.FIELD):
+            seed = checked_seed(request.value)
+        beginnings = self._loaded().beginnings
         self._desk.seed = seed
         self._desk.tell({"seed": seed})
         return self._steered(
@@ -225,7 +228,7 @@ class Answers:
         if request.bars > len(history):
             raise Refused(
                 f"Only the last {len(history)} bars can be taken back; ask for fewer.",
-                protocol.ErrorKind.FIELD,
+                ErrorKind.FIELD,
                 field="bars",
                 allowed=f"a whole number from 1 to {len(history)}",
             )
@@ -325,7 +328,7 @@ class Answers:
 
     @answer.register
     def _output_add(self, request: protocol.OutputAdd) -> Result | Deferred:
-        with _about("spec", _SPECS, protocol.ErrorKind.FIELD):
+        with _about("spec", _SPECS, ErrorKind.FIELD):
             spec = free_spec(request.spec, self._desk.outputs.values())
         name = request.name or self._desk.free_name(spec)
         if self._desk.taken(name):
@@ -512,15 +515,13 @@ def _known(path: str) -> Parameter:
         return find_parameter(path)
 
 
-def _kind(name: str) -> protocol.ErrorKind:
+def _kind(name: str) -> ErrorKind:
     """What is wrong with a name, or path, that does not serve."""
-    return protocol.ErrorKind.FIELD if "/" in name else protocol.ErrorKind.UNKNOWN
+    return ErrorKind.FIELD if "/" in name else ErrorKind.UNKNOWN
 
 
 @contextmanager
-def _about(
-    field: str, allowed: str, kind: protocol.ErrorKind = protocol.ErrorKind.UNKNOWN
-) -> Iterator[None]:
+def _about(field: str, allowed: str, kind: ErrorKind = ErrorKind.UNKNOWN) -> Iterator[None]:
     """What is refused in here, is refused for what a field of the request holds."""
     try:
         yield

@@ -5,6 +5,7 @@ the desk is gone, however it went, the child reads the end of the pipe and ends 
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -62,6 +63,15 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._path: Path | None = None
         self.link: Link | None = None
+        self._refusal = ""
+
+    @property
+    def fate(self) -> str:
+        """Why it does not run, to follow what has ended; empty while it does."""
+        code = None if self._process is None else self._process.poll()
+        if self._refusal or code is None:
+            return self._refusal
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     @property
     def pid(self) -> int | None:
@@ -73,20 +83,23 @@ class Child:
         """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> Link:
-        """Start the process; the link to it may be used at once."""
+    def start(self) -> None:
+        """Start the process; the link to it may be used at once. It may not run: see ``fate``."""
         self.end(grace=0)
         self.starts += 1
         self.started_at = time.monotonic()
         self._path = self._folder / f"{self.name}-{os.getpid()}-{self.starts}"
-        self.link = Link.listening(self._context, self._path)
-        with suppress(OSError):  # no memory, no more processes: it does not run, and is tried again
+        self._refusal = ""
+        try:
+            self.link = Link.listening(self._context, self._path)
             self._process = subprocess.Popen(
                 [*self._command, str(self._path), *self.arguments],
                 stdin=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C and a hang-up are for the desk, from the start
             )
-        return self.link
+        except (OSError, zmq.ZMQError) as error:
+            # No memory, no more files or processes: it does not run, and is tried again.
+            self._refusal = error.strerror or str(error)
 
     def take_over(self, other: "Child") -> None:
         """Go on with the process of another child, which is left without one."""

@@ -362,7 +362,8 @@ class Desk:
         if now < self._retry_at[child.name]:
             return False
         if child.starts:
-            self.warn(f"{told}; it is started again.")
+            why = f" ({child.fate})" if child.fate else ""
+            self.warn(f"{told}{why}; it is started again.")
         # One that has worked is needed at once; one that cannot even start wants patience.
         failed = child.starts and not child.ready
         patience = max(0.5, 2 * self._patience[child.name]) if failed else 0.0

@@ -262,9 +262,13 @@ class Link:
 
     @classmethod
     def listening(cls, context: "zmq.Context[zmq.Socket[bytes]]", path: Path) -> Self:
-        """The desk's end."""
+        """The desk's end; raises zmq.ZMQError where the system refuses."""
         socket = _socket(context)
-        socket.bind(f"ipc://{path}")
+        try:
+            socket.bind(f"ipc://{path}")
+        except zmq.ZMQError:
+            socket.close(linger=0)
+            raise
         return cls(socket)
 
     @classmethod

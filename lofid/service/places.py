@@ -6,7 +6,9 @@ it is checked here, once. This module knows no socket and no file format.
 
 import errno
 import fcntl
+import logging
 import os
+import pwd
 import re
 import socket
 import stat
@@ -18,6 +20,8 @@ from typing import Self
 
 from lofid.errors import LofidError
 from lofid.files import xdg_folder
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_SESSION = "main"
 
@@ -93,6 +97,8 @@ class Places:
         folder, or where its path is too long for the sockets in it.
         """
         check_socket(self.requests)
+        for folder in (self.runtime, self.state, self.config):
+            _check_owner(folder)
         for folder in (self.runtime.parent, self.runtime):
             _private_folder(folder)
         try:
@@ -110,27 +116,43 @@ class Hold:
     def __init__(self, places: Places) -> None:
         """Take hold; raises :class:`LofidError` that names the process which has it already."""
         places.prepare()
-        path = places.runtime / "lock"
+        self._locks: list[int] = []
         try:
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise _refused(path, error) from error
+            # What must have one owner is the state; the sockets are in the other folder.
+            for folder in (places.state, places.runtime):
+                self._locks.append(_opened_lock(folder / "lock"))
+                self._take(self._locks[-1], places.session)
+        except BaseException:
+            self.release()
+            raise
+
+    @staticmethod
+    def _take(lock: int, session: str) -> None:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._lock, 20).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._lock)
+            holder = os.read(lock, 20).decode("ascii", "replace").strip() or "unknown"
             raise LofidError(
-                f"Session '{places.session}' is played by process {holder} already; steer that one "
-                f"with 'lofid ctl --session {places.session}', or start another with --session "
+                f"Session '{session}' is played by process {holder} already; steer that one "
+                f"with 'lofid ctl --session {session}', or start another with --session "
                 "and a name of its own."
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, str(os.getpid()).encode("ascii"))
+        except OSError as error:  # some network file systems have no locks: others still do
+            _LOG.warning("The session's folder cannot be locked (%s).", error.strerror)
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode("ascii"))
 
     def release(self) -> None:
         """Let another daemon take the session."""
-        os.close(self._lock)
+        while self._locks:
+            os.close(self._locks.pop())
+
+
+def _opened_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _refused(path, error) from error
 
 
 def is_served(path: Path) -> bool:
@@ -155,6 +177,24 @@ def _runtime_base() -> Path:
     fallback = Path(tempfile.gettempdir()) / f"lofid-{os.getuid()}"
     named = xdg_folder("XDG_RUNTIME_DIR", fallback)
     return named if named == fallback else named / "lofid"
+
+
+def _check_owner(folder: Path) -> None:
+    """Raise :class:`LofidError` where root would leave things in another user's folder."""
+    if os.getuid() != 0:
+        return
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    owner = there.stat().st_uid
+    if owner != 0:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = str(owner)
+        raise LofidError(
+            f"The folder '{there}' belongs to {name}, and lofid runs as root: what it made there "
+            f"{name} could not use. Start it as {name}, without sudo, or set XDG_RUNTIME_DIR, "
+            "XDG_STATE_HOME and XDG_CONFIG_HOME to folders of root's own."
+        )
 
 
 def _private_folder(folder: Path) -> None:

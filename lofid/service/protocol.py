@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 from lofid.errors import LofidError
 from lofid.music.notes import BEATS_PER_BAR, Note, Part
 from lofid.music.parameters import (
+    HIGHEST_SEED,
     PARAMETERS,
     Effect,
     Parameter,
@@ -640,7 +641,15 @@ class Volume(Request[Changed], frozen=True):
 class Seed(Request[Heard], frozen=True):
     """Begin a new session of music from a seed: the same seed gives the same music."""
 
-    value: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Where chance comes from.")]
+    # Meta takes no limit beyond 2**63 - 1; this one is held where the session is opened.
+    value: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Where chance comes from.",
+            extra_json_schema={"maximum": HIGHEST_SEED},
+        ),
+    ]
 
 
 class ListOutputs(Request[Outputs], frozen=True, tag="outputs"):
@@ -930,7 +939,11 @@ def decode_envelope(message: bytes) -> Envelope:
         reason = str(error)
     except RecursionError:
         reason = "it is nested too deeply"
-    raise Refused(
+    raise _no_object(reason)
+
+
+def _no_object(reason: str) -> Refused:
+    return Refused(
         f"The message is not a JSON object ({reason}); send one such as "
         '{"v": 1, "id": "1", "do": "status"}.',
         ErrorKind.MESSAGE,
@@ -964,6 +977,8 @@ def decode_request(envelope: Envelope, message: bytes) -> Request[Any]:
         request: Request[Any] = _DECODERS[envelope.do].decode(message)
     except msgspec.ValidationError as error:
         raise _wrong_field(REQUESTS[envelope.do], message, str(error)) from None
+    except msgspec.DecodeError as error:  # in a text, which is looked into only now
+        raise _no_object(str(error)) from None
     return request
 
 
@@ -1043,6 +1058,9 @@ def in_words(kind: msgspec.inspect.Type) -> str:
     """What a field takes, such as ``a whole number from 1 to 256``."""
     match kind:
         case msgspec.inspect.Metadata():
+            most = (kind.extra_json_schema or {}).get("maximum")
+            if isinstance(kind.type, msgspec.inspect.IntType) and most is not None:
+                return in_words(msgspec.structs.replace(kind.type, le=most))
             return in_words(kind.type)
         case msgspec.inspect.BoolType():
             return "true or false"
@@ -1090,8 +1108,15 @@ def _wrong_field(request: type[Request[Any]], message: bytes, complaint: str) ->
     """Msgspec's complaint, as one of ours: with the field, what it got, and what it takes."""
     do = request.__struct_config__.tag
     place = re.search(r"missing required field `(\w+)`|\$\.(\w+)", complaint)
-    assert place is not None, complaint  # every complaint about a request names a field of it
-    name = place[1] or place[2]
+    name = (place[1] or place[2]) if place else ""
+    if place is None or name not in request.__struct_fields__:
+        # Of a field that comes twice, the envelope has read the last, and the request the first.
+        return Refused(
+            f"The message has the field '{name or 'do'}' more than once; send each field once.",
+            ErrorKind.MESSAGE,
+            field=name or None,
+            allowed="each field once",
+        )
     allowed = field_words(request, name)
     if place[1]:
         text = f"'{do}' needs the field '{name}': {allowed}."

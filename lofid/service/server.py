@@ -47,6 +47,9 @@ HANG_UP_BYTES = 4 * protocol.MOST_BYTES
 FILES = 16_384
 """Open files, and so connections, that the process asks the system for."""
 
+FEWEST_FILES = 128
+"""With fewer, its processes could not be started, or no client could connect."""
+
 _ZAP = "inproc://zeromq.zap.01"
 _HANDSHAKE_MS = 5_000
 _HEARTBEAT_MS = 10_000
@@ -110,8 +113,8 @@ class Server:
     ) -> None:
         keys = KeyStore(places.keys)
         curve = None if tcp is None else keys.server()
-        self._hold = Hold(places)
         _raise_file_limit()
+        self._hold = Hold(places)
         self._deferred = 0
         self._requests = context.socket(zmq.ROUTER)
         self._requests.rcvhwm = REQUESTS_WAITING
@@ -281,3 +284,9 @@ def _raise_file_limit() -> None:
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft != resource.RLIM_INFINITY and soft < FEWEST_FILES:
+        raise LofidError(
+            f"A process may have only {soft} files open here, and the daemon needs {FEWEST_FILES}; "
+            f"allow more: 'ulimit -n {FEWEST_FILES}', or LimitNOFILE= of its systemd unit."
+        )

@@ -449,11 +449,11 @@ class Shelf:
 
     def entries(self) -> list[Entry]:
         """All snapshots, the newest first."""
-        paths = [path for path in self._folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")]
-        return [
-            self._entry(path)
-            for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
-        ]
+        found: dict[Path, float] = {}
+        for path in self._folder.glob(f"[!.]*{SUFFIX}"):
+            with suppress(OSError):  # a link to nothing, or removed this moment
+                found[path] = path.stat().st_mtime
+        return [self._entry(path) for path in sorted(found, key=found.__getitem__, reverse=True)]
 
     def remove(self, name: str) -> None:
         """Remove a snapshot; raises :class:`LofidError` where there is none of that name."""

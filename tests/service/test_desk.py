@@ -6,8 +6,9 @@ import pytest
 
 from lofid.compose.session import same_session
 from lofid.compose.station import SessionState, Station
-from lofid.music.parameters import Settings
+from lofid.music.parameters import HIGHEST_SEED, Settings
 from lofid.service import links, protocol
+from lofid.service.protocol import Refused
 
 
 @pytest.mark.parametrize("tempo", [71, 72.5])
@@ -100,3 +101,23 @@ def test_a_change_of_course_that_cannot_be_made_is_forgotten(rehearsal: Any) -> 
     with pytest.raises(Fault):
         desk._give_work(0.0)
     assert rehearsal.play(1)[0].plan.index == 2
+
+
+@pytest.mark.parametrize("seed", [0, 2**53, 2**63, HIGHEST_SEED])
+def test_every_seed_that_a_session_may_begin_with_may_be_given(rehearsal: Any, seed: int) -> None:
+    rehearsal.play(1)
+    message = protocol.encode_request(protocol.Seed(seed), "1")
+    request = protocol.decode_request(protocol.decode_envelope(message), message)
+    rehearsal.ask(request)
+    assert rehearsal.desk.status().seed == seed
+    rehearsal.play(1)
+    assert rehearsal.desk.ledger.history[-1].before.seed == seed
+
+
+@pytest.mark.parametrize("seed", [2**64, 10**300])
+def test_a_seed_out_of_range_is_refused_with_the_range(rehearsal: Any, seed: int) -> None:
+    with pytest.raises(Refused) as told:
+        rehearsal.ask(protocol.Seed(seed))
+    assert told.value.problem.field == "value"
+    assert told.value.problem.allowed == "a whole number from 0 to 18446744073709551615"
+    assert len(str(told.value)) < 200

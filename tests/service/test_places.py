@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -78,3 +79,40 @@ def test_a_socket_file_alone_is_nobody(tmp_path_factory: pytest.TempPathFactory)
         assert is_served(path)
     assert path.exists()
     assert not is_served(path)
+
+
+def test_the_lock_is_where_the_state_is(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = Hold(places)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", os.environ["XDG_RUNTIME_DIR"] + "2")
+    elsewhere = Places.of()
+    assert elsewhere.runtime != places.runtime
+    with pytest.raises(LofidError, match=f"by process {os.getpid()} already"):
+        Hold(elsewhere)
+    shutil.rmtree(places.runtime)
+    monkeypatch.undo()
+    with pytest.raises(LofidError, match="already"):
+        Hold(places)
+    hold.release()
+    Hold(elsewhere).release()
+
+
+def test_the_sockets_have_one_owner_wherever_the_state_is(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = Hold(places)
+    monkeypatch.setenv("XDG_STATE_HOME", os.environ["XDG_STATE_HOME"] + "2")
+    with pytest.raises(LofidError, match="already"):
+        Hold(Places.of())
+    hold.release()
+    Hold(Places.of()).release()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root could leave what others cannot use")
+@pytest.mark.parametrize("folder", ["XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"])
+def test_root_leaves_nothing_in_the_folders_of_others(places: Places, folder: str) -> None:
+    theirs = Path(os.environ[folder])
+    theirs.mkdir(parents=True)
+    os.chown(theirs, 12345, 12345)
+    with pytest.raises(LofidError, match="belongs to 12345, and lofid runs as root"):
+        places.prepare()
+    assert list(theirs.iterdir()) == []

@@ -143,3 +143,18 @@ def test_any_error_of_ours_carries_its_advice() -> None:
     problem = Refused.of(LofidError("There is no preset 'x'; there are study, rain.")).problem
     assert (problem.kind, problem.hint) == (ErrorKind.REFUSED, "there are study, rain.")
     assert Refused.of(LofidError("It is full.")).problem.hint is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"v":1,"id":"1","do":"status","do":"set","values":{"music.tempo":70}}',
+        b'{"v":1,"id":"1","do":"set","do":"status"}',
+        b'{"v":1,"id":"1","do":"preset_load","name":"\\ud800"}',
+        b'{"v":1,"id":"1","do":"snapshot_load","name":"\\udc80x"}',
+    ],
+)
+def test_what_contradicts_itself_is_no_message(message: bytes) -> None:
+    with pytest.raises(Refused) as told:
+        protocol.decode_request(protocol.decode_envelope(message), message)
+    assert told.value.problem.kind is ErrorKind.MESSAGE

@@ -316,3 +316,17 @@ def test_over_tcp_only_known_keys_enter_and_wrong_ones_disturb_nobody(
             assert not removed.poll(500)
     for socket in wrong:
         socket.close()
+
+
+def test_too_few_open_files_are_told_before_anything_is_held(places: Places) -> None:
+    program = (
+        "import resource, zmq; from lofid.service.places import Places\n"
+        "from lofid.service.server import Server\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))\n"
+        "Server(zmq.Context(), Places.of())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "may have only 24 files open here, and the daemon needs 128" in done.stderr
+    assert not places.runtime.exists()

@@ -343,6 +343,7 @@ def test_snapshots_are_kept_listed_loaded_and_removed(music: Music, tmp_path: Pa
     names = {shelf.save(None, kept).name, shelf.save(None, kept).name}
     assert names == {"2026-11-21-073000", "2026-11-21-073000-2"}
     (tmp_path / "snapshots" / "odd.lofistate").write_bytes(b"odd")
+    (tmp_path / "snapshots" / "gone.lofistate").symlink_to(tmp_path / "nothing")
     entries = {entry.name: entry for entry in shelf.entries()}
     assert set(entries) == names | {"blue", "odd"}
     assert entries["odd"].label is None
