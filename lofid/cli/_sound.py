@@ -6,14 +6,14 @@ from contextlib import ExitStack, contextmanager
 from lofid.cli._terminal import remark
 from lofid.errors import LofidError
 from lofid.music.parameters import Settings
-from lofid.outputs import Output, parse
+from lofid.outputs import Output
 
 
 @contextmanager
 def opened_outputs(
-    specs: Sequence[str], settings: Settings, *, keep: bool
+    unopened: Sequence[Output], settings: Settings, *, keep: bool
 ) -> Iterator[list[Output]]:
-    """The outputs of these specs, opened; closed when all went well.
+    """These outputs, opened; closed when all went well.
 
     The first one that can keeps the time, and takes its time: nobody steers here.
 
@@ -23,8 +23,7 @@ def opened_outputs(
     """
     outputs: list[Output] = []
     with ExitStack() as opening:
-        for spec in specs:
-            output = parse(spec)
+        for output in unopened:
             opening.callback(output.abort)
             output.adopt(settings)
             if notice := output.notice():

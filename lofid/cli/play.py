@@ -24,7 +24,7 @@ from lofid.cli._station import (
 )
 from lofid.cli._status import Status
 from lofid.cli._terminal import ERR, StopRequest
-from lofid.outputs import KINDS
+from lofid.outputs import KINDS, Label, parse
 from lofid.rwkv.choice import EngineName
 
 BARS_AHEAD = 2
@@ -63,11 +63,12 @@ def play(
     """
     seed = chosen_seed(seed)
     chosen = chosen_preset(preset, tempo, key)
+    unopened = [parse(spec) for spec in output or ["device"]]
+    for one in unopened:
+        one.label = Label(chosen.name, seed)
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        outputs = stack.enter_context(
-            opened_outputs(output or ["device"], chosen.settings, keep=True)
-        )
+        outputs = stack.enter_context(opened_outputs(unopened, chosen.settings, keep=True))
         ERR.print(
             f"Playing {chosen.name}, seed {seed}. Ctrl-C ends.", highlight=False, markup=False
         )

@@ -1,5 +1,6 @@
 """``lofid render``: a piece of a station into files, as fast as the machine can."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -27,12 +28,13 @@ from lofid.cli._station import (
     opened_station,
 )
 from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
+from lofid.compose.preset import Preset
 from lofid.errors import LofidError
 from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
-from lofid.outputs import SAMPLE_RATE, Block, Output
+from lofid.outputs import SAMPLE_RATE, Block, Label, Output, parse
 from lofid.processes import INTERRUPTED
 from lofid.rwkv.choice import EngineName
 
@@ -57,7 +59,9 @@ def render(
         bool,
         typer.Option(
             "--stems",
-            help="Also write every stem, as it enters the mix (before the tape): OUT-drums.wav ...",
+            help="Also write every stem, as it enters the mix (before the tape): OUT-drums.wav ..."
+            " WAV files hold them in floating point; in others all lie 12 dB lower, so that none"
+            " is cut off.",
         ),
     ] = False,
     model: ModelOption = None,
@@ -80,7 +84,7 @@ def render(
     if bars is not None and minutes is not None:
         raise LofidError("--bars and --minutes were both given; choose one.")
     as_notes = out.suffix.lower() == ".mid"
-    from lofid.outputs.file import FORMATS
+    from lofid.outputs.file import FORMATS, stem_gain
 
     if not as_notes and out.suffix.lower() not in FORMATS:
         endings = ", ".join([*FORMATS, ".mid"])
@@ -96,9 +100,7 @@ def render(
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         # First the files: what cannot be written is told before anything is made.
-        outputs = (
-            {} if as_notes else stack.enter_context(_opened_files(out, stems, chosen.settings))
-        )
+        outputs = {} if as_notes else stack.enter_context(_opened_files(out, stems, chosen, seed))
         progress = stack.enter_context(_progress())
         station = stack.enter_context(
             opened_station(engine, model, keys_model, drums_model, style or chosen.style)
@@ -122,12 +124,16 @@ def render(
         "engine": engine_name,
         "took": round(took, 3),
     }
+    stems_level = round(20 * math.log10(stem_gain(out)), 2) if stems else 0.0
+    if stems:
+        report["stems_decibels"] = stems_level
     if json:
         print_json(report)
         return
     OUT.print(
         f"{out}: {length.bars_done} bars, {_clock(seconds)}, preset {chosen.name}, "
-        f"seed {seed}, written in {_clock(took)} by {engine_name}",
+        f"seed {seed}, written in {_clock(took)} by {engine_name}"
+        + (f"; stems lie {-stems_level:g} dB lower than in the mix" if stems_level else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -135,15 +141,17 @@ def render(
 
 
 @contextmanager
-def _opened_files(out: Path, stems: bool, settings: Settings) -> Iterator[dict[str, Output]]:
+def _opened_files(out: Path, stems: bool, chosen: Preset, seed: int) -> Iterator[dict[str, Output]]:
     """The file of the mix, under the name ``MIX``, and those of the stems under theirs."""
     paths = {MIX: out}
     if stems:
         from lofid.sound.studio import STEMS
 
         paths |= {stem: out.with_stem(f"{out.stem}-{stem}") for stem in STEMS}
-    specs = [f"file:{path}" for path in paths.values()]
-    with opened_outputs(specs, settings, keep=False) as outputs:
+    unopened = [parse(f"file:{path}") for path in paths.values()]
+    for name, output in zip(paths, unopened, strict=True):
+        output.label = Label(chosen.name, seed, "" if name == MIX else name)
+    with opened_outputs(unopened, chosen.settings, keep=False) as outputs:
         yield dict(zip(paths, outputs, strict=True))
 
 

@@ -1,16 +1,19 @@
 """Audio into a file, by its ending: WAV, FLAC, MP3 or Ogg Vorbis; or notes, into a MIDI file."""
 
 import fcntl
+import itertools
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile as sf
 
+from lofid import __version__
 from lofid.errors import LofidError
 from lofid.files import replacing, unfinished, user_path
-from lofid.outputs.output import SAMPLE_RATE, Block, Output
+from lofid.outputs.output import SAMPLE_RATE, Block, Label, Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +21,13 @@ class _Format:
     container: str
     subtype: str
     compression: float | None = None
+    of_stems: str = ""
+    """The subtype of stems, which rise above full scale, where there is one that keeps that."""
 
 
 FORMATS = {
     # RF64 does not end at 4 GiB (four hours); see _downgrade_when_short.
-    ".wav": _Format("RF64", "PCM_24"),
+    ".wav": _Format("RF64", "PCM_24", of_stems="FLOAT"),
     ".flac": _Format("FLAC", "PCM_24"),
     ".mp3": _Format("MP3", "MPEG_LAYER_III", 0.0),
     ".ogg": _Format("OGG", "VORBIS", 0.3),
@@ -32,12 +37,18 @@ FORMATS = {
 MIDI_FILE = ".mid"
 """The ending of what is no audio, but is written while the music plays all the same."""
 
+STEMS_DOWN = 12.0
+"""dB by which stems are turned down in files that end at full scale (``_Format.of_stems``)."""
+
 _FULL = "no space left on the device"
 _AT_ONCE = 16_384  # frames; libsndfile's Vorbis writer overflows its stack on long blocks
 
 
 class FileOutput(Output):
     """Writes to a temporary name beside ``path``, which gets its name when it is closed.
+
+    A stem (``label.stem``) may rise above full scale: WAV keeps it as it is, in floating point; in
+    other files it lies ``STEMS_DOWN`` below. A link is followed; what is no file is refused.
 
     Where the disk is full, :meth:`write` raises, and what was written until then is finished by
     :meth:`close` all the same, or removed by :meth:`abort`.
@@ -53,6 +64,7 @@ class FileOutput(Output):
             )
         self.path = path
         self._format = FORMATS[path.suffix.lower()]
+        self._gain = np.float32(1.0)
         self._stack = ExitStack()
         self._file: sf.SoundFile | None = None
         self._temporary = path
@@ -71,9 +83,12 @@ class FileOutput(Output):
 
     def open(self) -> None:
         """Create the temporary file."""
-        if self.path.is_dir():
-            raise LofidError(f"'{self.path}' is a folder; name a file in it.")
-        self._temporary = self._stack.enter_context(replacing(self.path))
+        check_place(self.path)
+        subtype = self._format.subtype
+        if self.label is not None and self.label.stem:
+            subtype = self._format.of_stems or subtype
+            self._gain = np.float32(stem_gain(self.path))
+        self._temporary = self._stack.enter_context(replacing(followed(self.path)))
         try:
             # Only the system's own call says why a file cannot be made; libsndfile does not.
             mark = self._stack.enter_context(self._temporary.open("ab"))
@@ -85,11 +100,13 @@ class FileOutput(Output):
                 samplerate=SAMPLE_RATE,
                 channels=2,
                 format=self._format.container,
-                subtype=self._format.subtype,
+                subtype=subtype,
                 compression_level=self._format.compression,
             )
             if self._format.container == "RF64":
                 _downgrade_when_short(self._file)
+            if self.label is not None:
+                _tag(self._file, self.label)
         except OSError as error:
             raise self._error(error.strerror or str(error)) from None
         except sf.LibsndfileError as error:
@@ -103,7 +120,7 @@ class FileOutput(Output):
             expected = self._file.frames + len(audio)
             # soundfile asserts that every frame was written.
             with suppress(sf.LibsndfileError, OSError, AssertionError):
-                self._file.write(audio)
+                self._file.write(audio if self._gain == 1 else audio * self._gain)
             if self._file.frames != expected:
                 self._failed = True
                 raise self._error(_FULL)
@@ -112,13 +129,20 @@ class FileOutput(Output):
         """Finish the file and give it its name.
 
         Raises :class:`LofidError` where there was no space for all of it. Then it ends early or,
-        if no player could read it, keeps its temporary name.
+        if no player could read it, keeps a name of its own. Raises it, too, where somebody has
+        removed what was written.
         """
         if self._file is None:
             return
         written = self._file.frames
         self._file.close()
         self._file = None
+        if not self._temporary.exists():
+            self.abort()
+            raise LofidError(
+                f"The file '{self.path}' was removed, or its folder was, while it was written; "
+                "nothing of it is left."
+            )
         # A full disk may show only now: libsndfile writes behind, and closes without complaint.
         try:
             # A FLAC file that ends early says that its length is unknown, which reads as endless.
@@ -135,7 +159,7 @@ class FileOutput(Output):
                 f" ({_FULL}); make room there before you record again."
             )
         else:
-            left = self._temporary.with_name(f"{self.path.stem}.part{self.path.suffix}")
+            left = self._left_over()
             self._temporary.rename(left)
             self.abort()
             raise LofidError(
@@ -151,11 +175,44 @@ class FileOutput(Output):
         with suppress(_Aborted), self._stack:
             raise _Aborted
 
+    def _left_over(self) -> Path:
+        """A name for what could not be finished that no earlier one of it has."""
+        stem, suffix = f"{self.path.stem}.part", self.path.suffix
+        names = (f"{stem}-{number}{suffix}" for number in itertools.count(2))
+        places = map(self._temporary.with_name, itertools.chain([stem + suffix], names))
+        return next(place for place in places if not place.exists())
+
     def _error(self, reason: str) -> LofidError:
         return LofidError(
             f"The file '{self.path}' could not be written ({reason}); "
             "choose another place or make room there."
         )
+
+
+def stem_gain(path: Path) -> float:
+    """What a stem is multiplied with in a file of this name, so that nothing of it is cut off."""
+    return 1.0 if FORMATS[path.suffix.lower()].of_stems else float(10 ** (-STEMS_DOWN / 20))
+
+
+def check_place(path: Path) -> None:
+    """Raise LofidError where there is something that is no file; a link counts as its target."""
+    if path.is_dir():
+        raise LofidError(f"'{path}' is a folder; name a file in it.")
+    if path.exists() and not path.is_file():
+        raise LofidError(f"'{path}' is no file but a pipe or a device; name a file.")
+
+
+def followed(path: Path) -> Path:
+    """The place of a file: where its name is a link, what that leads to."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _tag(file: sf.SoundFile, label: Label) -> None:
+    """Write into a file what is played; to be called before any audio is."""
+    stem = f", {label.stem}" if label.stem else ""
+    file.title = f"{label.preset}, seed {label.seed}{stem}"
+    file.software = f"lofid {__version__}"
+    file.comment = f"preset={label.preset} seed={label.seed} lofid={__version__}"
 
 
 def _abandoned(path: Path) -> bool:

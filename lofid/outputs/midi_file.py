@@ -19,6 +19,7 @@ from lofid.files import temporary_name
 from lofid.music.midi import key_name
 from lofid.music.notes import BEATS_PER_BAR, EARLIEST_START, PPQ, TICKS_PER_BAR, Part
 from lofid.music.parameters import Settings
+from lofid.outputs.file import check_place, followed
 from lofid.outputs.messages import Status
 from lofid.outputs.output import SAMPLE_RATE, BarLine, Block, Output
 from lofid.outputs.routing import Router
@@ -39,7 +40,8 @@ class MidiFileOutput(Output):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._temporary = temporary_name(path)
+        self._place = followed(path)
+        self._temporary = temporary_name(self._place)
         self._settings = Settings()
         self._router = Router("", self._settings)
         self._file: int | None = None
@@ -54,8 +56,7 @@ class MidiFileOutput(Output):
 
     def open(self) -> None:
         """Create the file under a temporary name."""
-        if self.path.is_dir():
-            raise LofidError(f"'{self.path}' is a folder; name a file in it.")
+        check_place(self.path)
         try:
             self._file = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         except OSError as error:
@@ -100,7 +101,13 @@ class MidiFileOutput(Output):
             self._append([(0, message) for message in self._opening()], 0)
         else:
             self._append_bar(self._line, self._frame)
+        removed = not self._place.exists()
         self.abort()
+        if removed:
+            raise LofidError(
+                f"The file '{self.path}' was removed, or its folder was, while it was written; "
+                "nothing of it is left."
+            )
 
     def abort(self) -> None:
         """Leave the file as it is, whole up to its last bar line; without a bar, leave none."""
@@ -182,7 +189,7 @@ class MidiFileOutput(Output):
             self._put(mark, _TEXT)
         if not self._named:
             try:
-                self._temporary.replace(self.path)
+                self._temporary.replace(self._place)
             except OSError as error:
                 raise self._error(error) from None
             self._named = True

@@ -86,6 +86,16 @@ class Block:
     moment: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is played, for whoever finds it later."""
+
+    preset: str
+    seed: int
+    stem: str = ""
+    """Which stem it is; empty for the whole."""
+
+
 class Output:
     """Takes the stream block by block, from one thread.
 
@@ -99,6 +109,9 @@ class Output:
 
     comes_back = True
     """Whether to open it anew after it failed; not where that would undo what it has made."""
+
+    label: Label | None = None
+    """What is played, where somebody says so before it is opened."""
 
     def open(self) -> None:
         """Get ready; called once, before the first write."""

@@ -45,6 +45,9 @@ from lofid.service.store import Entry, Shelf
 
 _T = TypeVar("_T")
 
+PROMPT = 2.0
+"""Seconds for an output to do what it is told before whoever asked is answered without it."""
+
 _SNAPSHOT = "the name of a snapshot, as 'snapshot_list' tells them"
 _SPECS = ", ".join(kind.syntax for kind in KINDS.values())
 
@@ -342,13 +345,13 @@ class Answers:
     def _output_remove(self, request: protocol.OutputRemove) -> Result | Deferred:
         if request.name not in self._desk.outputs:
             raise Refused.unknown("output", request.name, list(self._desk.outputs))
-        answer = Deferred()
         before = self._desk.view.outputs.get(request.name)
         has_played = before is not None and before.state == "playing"
+        answer = self._soon_or(protocol.Done())
 
         def closed(told: links.OutputState) -> None:
             failed = has_played and told.reason  # why another never played matters no more
-            answer.answer(Refused(told.reason) if failed else protocol.Done())
+            self._tell(answer, Refused(told.reason) if failed else protocol.Done())
 
         self._desk.waiting.setdefault(request.name, []).append(closed)
         self._desk.remove_output(request.name)
@@ -390,10 +393,10 @@ class Answers:
         recording = self._desk.status().recording
         if recording is None or RECORDING in self._desk.waiting:
             raise Refused("Nothing is being recorded; begin with 'lofid ctl record start'.")
-        answer = Deferred()
+        answer = self._soon_or(recording)
 
         def closed(told: links.OutputState) -> None:
-            answer.answer(Refused(told.reason) if told.reason else recording)
+            self._tell(answer, Refused(told.reason) if told.reason else recording)
 
         self._desk.waiting[RECORDING] = [closed]
         for name in (RECORDING, RECORDED_NOTES):
@@ -481,16 +484,28 @@ class Answers:
 
     def _opened(self, name: str, spec: str) -> Deferred:
         """Open an output, and answer when it plays, or waits to be tried again, or cannot."""
-        answer = Deferred()
+        answer = self._soon_or(protocol.OutputInfo(name, spec, "opening"))
 
         def told(state: links.OutputState) -> None:
             refused = state.state == "closed"
             reason = state.reason or f"The output '{name}' was removed before it played."
-            answer.answer(Refused(reason) if refused else self._desk.view.output(name, spec))
+            self._tell(answer, Refused(reason) if refused else self._desk.view.output(name, spec))
 
         self._desk.waiting[name] = [told]
         self._desk.add_output(name, spec)
         return answer
+
+    def _soon_or(self, otherwise: Result) -> Deferred:
+        """An answer to come; where an output hangs, ``otherwise`` before the client gives up."""
+        answer = Deferred()
+        self._desk.at(time.monotonic() + PROMPT, lambda: answer.answer(otherwise))
+        return answer
+
+    def _tell(self, answer: Deferred, outcome: Result | Refused) -> None:
+        """Answer; where that was done without the outcome, warn everybody of a bad one."""
+        if answer.given and isinstance(outcome, Refused):
+            self._desk.warn(str(outcome))
+        answer.answer(outcome)
 
     def _on_disk(self, work: Callable[[], _T], answered: Callable[[_T], Result]) -> Deferred:
         """Do something that may wait for the disk, then answer from the desk's own thread."""

@@ -38,7 +38,7 @@ from lofid.music.parameters import (
     as_meant,
     find_parameter,
 )
-from lofid.outputs import free_spec
+from lofid.outputs import Label, free_spec
 from lofid.rwkv.choice import EngineName, Role, Running
 from lofid.service import casting, links
 from lofid.service.branching import Fork
@@ -351,7 +351,7 @@ class Desk:
             for name, spec in list(self.outputs.items()):
                 # What a file holds by now is kept: the music goes on in another one.
                 self.outputs[name] = free_spec(spec)
-                self.stage.send(links.AddOutput(name, self.outputs[name]))
+                self.stage.send(links.AddOutput(name, self.outputs[name], self._label))
             for name in self.waiting.keys() - self.outputs.keys():
                 self._output_state(links.OutputState(name, "", "closed"))
             if self.state is not State.PLAYING:
@@ -716,7 +716,11 @@ class Desk:
     def add_output(self, name: str, spec: str) -> None:
         """Open an output; what becomes of it is told when it is known."""
         self.outputs[name] = spec
-        self.stage.send(links.AddOutput(name, spec))
+        self.stage.send(links.AddOutput(name, spec, self._label))
+
+    @property
+    def _label(self) -> Label:
+        return Label(self.preset.name, self.seed)
 
     def remove_output(self, name: str) -> None:
         """Close an output; nothing happens where it has closed itself."""

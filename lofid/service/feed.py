@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from lofid.errors import LofidError
 from lofid.music.parameters import Settings
-from lofid.outputs.output import SAMPLE_RATE, Block, Output, Received, parse
+from lofid.outputs.output import SAMPLE_RATE, Block, Label, Output, Received, parse
 from lofid.service.links import OutputState
 
 _LOG = logging.getLogger(__name__)
 
-FIRST_RETRY, LAST_RETRY = 0.5, 30.0
-"""Seconds until an output that failed is opened anew; each time twice as long."""
+FIRST_RETRY, LAST_RETRY = 0.5, 4.0
+"""Seconds until an output that failed is opened anew; each time twice as long, up to what somebody
+waits gladly who has just plugged it in again."""
 
 _SETTLED = 10.0  # seconds of playing after which the next failure is the first again
 _PATIENCE, _OF_FILES = 1.0, 10.0  # seconds of music that may wait to be taken
@@ -68,6 +69,7 @@ class Feed:
         settings: Settings,
         timekeeper: Timekeeper | None,
         tell: Callable[[tuple["Feed", OutputState]], None],
+        label: Label | None = None,
     ) -> None:
         self.name, self.spec = name, spec
         self.playing = False
@@ -83,6 +85,7 @@ class Feed:
         self.received: deque[Received] = deque(maxlen=1000)
         self.xruns = 0
         self._tell = tell
+        self._label = label
         self._timekeeper = timekeeper
         self._settings = settings
         self._waiting: deque[_Order] = deque()
@@ -155,6 +158,7 @@ class Feed:
                 # A port keeps its connections where it is opened anew; a device begins afresh.
                 if output is None or self._timed:
                     output = parse(self.spec)
+                    output.label = self._label
                     self._timed = output.keeps_time
                 self._live(output)
                 reason = ""

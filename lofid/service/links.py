@@ -25,6 +25,7 @@ from lofid.compose.station import SessionState
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
+from lofid.outputs import Label
 from lofid.rwkv.choice import Running
 from lofid.rwkv.state import State
 
@@ -127,6 +128,7 @@ class AddOutput:
 
     name: str
     spec: str
+    label: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,14 +56,21 @@ _HEARTBEAT_MS = 10_000
 
 
 class Deferred:
-    """An answer that comes later: a handler returns it, and calls :meth:`answer` once."""
+    """An answer that comes later: a handler returns it, and calls :meth:`answer`."""
 
     def __init__(self) -> None:
         self._answer: Result | Refused | None = None
         self._send: Callable[[Result | Refused], None] | None = None
 
+    @property
+    def given(self) -> bool:
+        """Whether it has come."""
+        return self._answer is not None
+
     def answer(self, answer: Result | LofidError) -> None:
-        """Answer whoever asked; may come before the handler has returned."""
+        """Answer whoever asked; may come before the handler has returned. The first one counts."""
+        if self._answer is not None:
+            return
         self._answer = Refused.of(answer) if isinstance(answer, LofidError) else answer
         if self._send is not None:
             self._send(self._answer)

@@ -118,7 +118,7 @@ class Stage:
                 self._transport.mix(message.settings, message.muted)
                 self._adopt(message.settings)
             case links.AddOutput():
-                self._add(message.name, message.spec)
+                self._add(message)
             case links.RemoveOutput():
                 self._remove(message.name)
             case links.Pause():
@@ -140,10 +140,11 @@ class Stage:
             for feed in self._feeds.values():
                 feed.adopt(settings)
 
-    def _add(self, name: str, spec: str) -> None:
+    def _add(self, wanted: links.AddOutput) -> None:
+        name = wanted.name
         self._remove(name)
         timekeeper = None if self._virtual else self._timekeeper
-        feed = Feed(name, spec, self._settings, timekeeper, self._said.put)
+        feed = Feed(name, wanted.spec, self._settings, timekeeper, self._said.put, wanted.label)
         self._feeds[name] = feed
         feed.start()
 

@@ -60,13 +60,12 @@ class Slow(NullOutput):
 
 
 def test_a_second_ctrl_c_while_a_port_closes_costs_no_recording(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(_sound, "parse", lambda spec: Slow() if spec == "slow" else parse(spec))
-    specs = ["slow", f"file:{tmp_path / 'x.wav'}", "slow"]
+    unopened = [Slow(), parse(f"file:{tmp_path / 'x.wav'}"), Slow()]
     with (
         pytest.raises(KeyboardInterrupt),
-        _sound.opened_outputs(specs, Settings(), keep=True) as outputs,
+        _sound.opened_outputs(unopened, Settings(), keep=True) as outputs,
     ):
         outputs[1].write(Block(0, np.zeros((480, 2), np.float32)))
     assert soundfile.info(tmp_path / "x.wav").frames == 480
@@ -75,9 +74,10 @@ def test_a_second_ctrl_c_while_a_port_closes_costs_no_recording(
 def test_a_recording_that_ctrl_c_could_not_complete_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    file = parse(f"file:{tmp_path / 'x.wav'}")
     with (
         pytest.raises(KeyboardInterrupt),
-        _sound.opened_outputs([f"file:{tmp_path / 'x.wav'}"], Settings(), keep=True) as outputs,
+        _sound.opened_outputs([file], Settings(), keep=True) as outputs,
     ):
         outputs[0].write(Block(0, np.zeros((480, 2), np.float32)))
         (tmp_path / "x.wav").mkdir()  # in the way

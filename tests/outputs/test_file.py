@@ -1,5 +1,6 @@
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from lofid import __version__
 from lofid.errors import LofidError
-from lofid.outputs import SAMPLE_RATE, Audio, Block, Output, open_output, parse
+from lofid.outputs import SAMPLE_RATE, Audio, Block, Label, Output, open_output, parse
 
 
 def tone(seconds: float) -> Audio:
@@ -197,6 +199,69 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
     with pytest.raises(LofidError, match="is a folder"):
         open_output(f"file:{tmp_path}/folder.wav")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
+def test_a_file_says_what_is_played(tmp_path: Path, suffix: str) -> None:
+    output = parse(f"file:{tmp_path}/out{suffix}")
+    output.label = Label("rain", 77)
+    output.open()
+    write(output, tone(0.5))
+    output.close()
+    with sf.SoundFile(tmp_path / f"out{suffix}") as file:
+        tags = file.copy_metadata()
+        assert file.frames >= SAMPLE_RATE // 2
+    assert tags["title"] == "rain, seed 77"
+    assert tags["comment"] == f"preset=rain seed=77 lofid={__version__}"
+
+
+@pytest.mark.parametrize(("suffix", "gain"), [(".wav", 1.0), (".flac", 10 ** (-12 / 20))])
+def test_a_stem_may_rise_above_full_scale(tmp_path: Path, suffix: str, gain: float) -> None:
+    output = parse(f"file:{tmp_path}/out{suffix}")
+    output.label = Label("rain", 77, "drums")
+    loud = 5 * tone(0.5)
+    output.open()
+    write(output, loud)
+    output.close()
+    back, _ = sf.read(tmp_path / f"out{suffix}")
+    assert np.abs(back - gain * loud).max() < 2**-21
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mid"])
+def test_a_link_is_followed_and_a_pipe_refused(tmp_path: Path, suffix: str) -> None:
+    target, link, pipe = (tmp_path / f"{name}{suffix}" for name in ("target", "link", "pipe"))
+    (tmp_path / "there").mkdir()
+    target = tmp_path / "there" / target.name
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    for _ in range(2):  # dangling, then not
+        output = open_output(f"file:{link}")
+        write(output, tone(0.1))
+        output.close()
+        assert link.is_symlink() and target.is_file()
+    with pytest.raises(LofidError, match="no file but a pipe"):
+        open_output(f"file:{pipe}")
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
+def test_a_folder_that_was_removed_meanwhile(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    output = open_output(f"file:{folder}/out{suffix}")
+    write(output, tone(0.1))
+    shutil.rmtree(folder)
+    with pytest.raises(LofidError, match="was removed"):
+        output.close()
+    output.abort()
+
+
+def test_what_could_not_be_finished_is_kept_beside_what_was_left_before(tmp_path: Path) -> None:
+    (tmp_path / "out.part.ogg").write_text("before")
+    for number in (2, 3):
+        assert f"out.part-{number}.ogg" in filled(tmp_path / "out.ogg", "close", 100)
+    assert (tmp_path / "out.part.ogg").read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_null_takes_everything() -> None:

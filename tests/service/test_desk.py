@@ -1,9 +1,12 @@
 """The desk, asked and listened to without its processes."""
 
+import heapq
+import time
 from typing import Any
 
 import pytest
 
+from lofid.client import TIMEOUT
 from lofid.compose.session import same_session
 from lofid.compose.station import SessionState, Station
 from lofid.music.parameters import HIGHEST_SEED, Settings
@@ -121,3 +124,27 @@ def test_a_seed_out_of_range_is_refused_with_the_range(rehearsal: Any, seed: int
     assert told.value.problem.field == "value"
     assert told.value.problem.allowed == "a whole number from 0 to 18446744073709551615"
     assert len(str(told.value)) < 200
+
+
+@pytest.mark.parametrize("request_", [
+    protocol.OutputRemove("null"), protocol.OutputAdd("device:hangs"),
+])  # fmt: skip
+def test_an_output_that_hangs_is_answered_without_it(rehearsal: Any, request_: Any) -> None:
+    answer = rehearsal._answers.answer(request_)
+    given: list[Any] = []
+    answer._connect(given.append)
+    assert not given
+    moment, _, act = heapq.heappop(rehearsal.desk._timers)
+    assert moment < time.monotonic() + TIMEOUT / 2
+    act()
+    (said,) = given
+    assert said == protocol.Done() or said.state == "opening"
+    # What comes of it later is told to everybody, once.
+    name = "null" if isinstance(request_, protocol.OutputRemove) else "device"
+    rehearsal.told()
+    rehearsal.hear_stage(links.OutputState(name, "x", "closed", "It was no good."))
+    warned = [
+        told.warning.text for told in rehearsal.told() if isinstance(told, protocol.WarningEvent)
+    ]
+    assert warned == (["It was no good."] if name == "device" else [])
+    assert len(given) == 1
