@@ -37,15 +37,16 @@ def _trained(
     with _ERR.status(name) as status:
         for progress in run.run(trainer, None):
             status.update(f"{name}: step {progress.step} of {trainer.last_step}")
-    trainer.model.load_state_dict(trainer.best_weights())
-    trainer.model.cpu()
+    trainer.take_best()
     return trainer
 
 
 def _rows(name: str, trainer: Trainer, corpus: Corpus, length: int) -> Iterator[list[str]]:
-    model, (_, loss) = trainer.model, trainer.best
+    model = trainer.model
+    loss = trainer.measure(corpus.reported).per_note
+    model.cpu()
     if isinstance(model, Gpt):
-        loss = comparison.windowed_loss(model, corpus.held_out)
+        loss = comparison.windowed_loss(model, corpus.reported)
     count = sum(parameter.numel() for parameter in model.parameters())
     readers = {name: comparison.reader(model)}
     if isinstance(trainer.shape, RwkvConfig):
@@ -82,7 +83,7 @@ def main(
     table = Table(
         "network",
         "parameters, M",
-        "held-out nats a note",
+        "reported nats a note",
         "tokens/s at 1 k",
         f"at {long}",
         "memory, kB, at 1 k",
@@ -95,7 +96,7 @@ def main(
         trainer = _trained(name, player, corpus, out, int(tokens), device)
         for row in _rows(name, trainer, corpus, int(length)):
             table.add_row(*row)
-    own = comparison.repetition([events for _, events in comparison.bars(corpus.held_out)])
+    own = comparison.repetition([events for _, events in comparison.bars(corpus.reported)])
     table.add_row("held-out music", "", "", "", "", "", "", f"{own:.1%}")
     _OUT.print(table)
 

@@ -95,7 +95,7 @@ def _trained(
         speed = (progress.step - before) * settings.tokens_per_step / (time.monotonic() - begun)
         print(
             f"{player}: step {progress.step} of {trainer.last_step}, loss {progress.train:.3f}, "
-            f"held-out {progress.held_out:.3f} a token, {progress.held_out_per_note:.3f} a note, "
+            f"held-out {progress.held_out_per_token:.3f} a token, {progress.held_out:.3f} a note, "
             f"best at {trainer.best[0]}, {speed:,.0f} tokens/s",
             flush=True,
         )

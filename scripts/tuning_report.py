@@ -90,7 +90,7 @@ def _report(
     for player, tuner in tuning.tuners.items():
         elsewhere = ["-", "-"]
         if data is not None:
-            stream = prepared_corpus(player, data, 1).held_out
+            stream = prepared_corpus(player, data, 1).reported
             elsewhere = [
                 f"{stream_loss(weights, stream):.4f}"
                 for weights in (models[player], style.applied(player, models[player]))

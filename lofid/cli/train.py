@@ -189,9 +189,11 @@ def _print_result(result: "Report", path: Path, json: bool) -> None:
         print_json({"file": str(path), **asdict(result)})
         return
     OUT.print(
-        f"{path}: held-out loss in nats a note {result.model:.3f} "
+        f"{path}: loss on the reported half in nats a note {result.model:.3f} "
         f"(unigram {result.baselines.unigram:.3f}, 4-gram {result.baselines.four_gram:.3f}), "
-        f"a token {result.model_per_token:.3f}, at step {result.step}",
+        f"a token {result.model_per_token:.3f}; mean over styles {result.headline:.3f} "
+        f"({result.interval[0]:.3f} to {result.interval[1]:.3f}), on the choosing half "
+        f"{result.choosing:.3f}, at step {result.step}",
         highlight=False,
         soft_wrap=True,
     )
@@ -219,12 +221,12 @@ def _followed(trainer: "Trainer", steps: "Generator[Progress, None, None]") -> N
         for last in steps:
             recent.append(last.train)
             if last.held_out is not None:
-                held_out = f", held-out {last.held_out:.3f}"
+                held_out = f", held-out {last.held_out:.3f} a note"
             speed = bar.tasks[0].speed
             bar.update(
                 task,
                 completed=last.step,
                 total=trainer.last_step,
-                description=f"loss {sum(recent) / len(recent):.3f}{held_out} nats a token",
+                description=f"loss {sum(recent) / len(recent):.3f} nats a token{held_out}",
                 speed="" if speed is None else f"{speed * per_step:,.0f} tokens/s",
             )

@@ -190,7 +190,7 @@ def _general(tuning: "Tuning", data: Path, seed: int) -> dict[str, float]:
     style = tuning.style({})
     with ERR.status("Measuring on other music …"):
         for player in style.card.models:
-            stream = prepared_corpus(player, data, seed).held_out
+            stream = prepared_corpus(player, data, seed).reported
             model = tuning.models[player]
             for when, weights in (("before", model), ("after", style.applied(player, model))):
                 figures[f"{player}_general_{when}"] = stream_loss(weights, stream)

@@ -436,7 +436,7 @@ def held_out(models: Sequence[Model], data: Path, tokens: int = 20_000) -> list[
     """
     figures: list[Figure] = []
     for name, model in zip(_VOCABULARIES, models, strict=True):
-        stream = prepared_corpus(name, data, 1).held_out
+        stream = prepared_corpus(name, data, 1).reported
         ids, events = stream.tokens[:tokens].tolist(), stream.is_event[:tokens]
         losses: dict[Storage, float] = {}
         for storage in STORAGES:

@@ -167,7 +167,7 @@ def generate(music: Reader, corpus: Corpus, seed: int, long: int = LONG) -> Gene
         memory.append(music.bytes)
         return logits.astype(np.float64)
 
-    asked = [header for header, _ in bars(corpus.held_out)]
+    asked = [header for header, _ in bars(corpus.reported)]
     while len(took) < long:
         logits = np.empty(0)
         for token in asked[len(written) % len(asked)]:

@@ -138,7 +138,9 @@ class TrainConfig:
 
 # One run from random weights; the shipped models were made in two (docs/training.md).
 _POCKET_KEYS = TrainSettings(tokens=20_000_000, weight_decay=0.05, dropout=0.1, average=400)
-_POCKET_DRUMS = TrainSettings(tokens=10_000_000, weight_decay=0.05, dropout=0.2, average=400)
+_POCKET_DRUMS = TrainSettings(
+    tokens=10_000_000, weight_decay=0.1, dropout=0.25, balance=0.25, average=400
+)
 
 _STUDIO_KEYS = TrainSettings(
     tokens=300_000_000,

@@ -24,14 +24,19 @@ _SCALARS_EVERY = 10  # steps
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One step: losses in nats an event token (and a note), the rate, and tokens seen so far."""
+    """One step: its loss in nats an event token, the rate, and tokens seen so far.
+
+    Where it was measured also the loss on the choosing half: the mean over styles in nats a note,
+    all of it in nats an event token, and each style's in nats a note.
+    """
 
     step: int
     tokens: int
     train: float
     rate: float
     held_out: float | None = None
-    held_out_per_note: float | None = None
+    held_out_per_token: float | None = None
+    styles: dict[str, float] | None = None
 
 
 class Journal:
@@ -85,7 +90,8 @@ class Journal:
             scalars = {
                 "loss/train": progress.train,
                 "loss/held_out": progress.held_out,
-                "loss/held_out_per_note": progress.held_out_per_note,
+                "loss/held_out_per_token": progress.held_out_per_token,
+                **{f"styles/{name}": loss for name, loss in (progress.styles or {}).items()},
                 "rate": progress.rate,
                 "tokens_per_second": speed,
             }

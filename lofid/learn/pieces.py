@@ -5,19 +5,23 @@ Keys pieces stand in the home key (C major or A minor); their bars carry the cho
 
 import hashlib
 import json
+import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lofid.learn.archives import Archive
 from lofid.learn.harmony import name_chord
 from lofid.music.chords import Chord, Key, Quality
 from lofid.music.midi import Song, split_bars
-from lofid.music.notes import DRUM_CLASS, TICKS_PER_BAR, Note
+from lofid.music.notes import DRUM_CLASS, PPQ, TICKS_PER_BAR, Note
 
 HALF_BAR = TICKS_PER_BAR // 2
+EIGHTH = TICKS_PER_BAR // 8
 HELD_OUT_PERCENT = 5
+SLOW = 110
+"""BPM up to which a groove may be lo-fi's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,21 @@ class KeysPiece:
 
 @dataclass(frozen=True, slots=True)
 class DrumsPiece:
-    """A drummer's take: bars of hits with micro-timing."""
+    """A drummer's take: bars of hits with micro-timing, or a pattern that is ``on_grid``."""
 
     group: str
     tempo: float
     style: str
     fill: bool
     bars: tuple[tuple[Note, ...], ...]
+    on_grid: bool = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is of the slow hip-hop and the slow swing that few takes have."""
+        if self.on_grid or self.fill or self.tempo > SLOW:
+            return False
+        return self.style == "hiphop" or is_swung(self.bars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ class LeadSheet:
     melody: tuple[tuple[Note, ...], ...]
 
 
+_SESSION = re.compile(r"(.*drummer\d+/[^/]+)/.*")
 _SAME_SONG = {"pop909:song:一剪梅dj费玉清": "pop909:song:一剪梅"}
 """Groups that hold the same music as another, under another title: they stay on one side."""
 
@@ -68,6 +81,26 @@ def held_out(group: str) -> bool:
     group = _SAME_SONG.get(group, group)
     digest = hashlib.sha256(f"lofid-split-1:{group}".encode()).hexdigest()
     return int(digest[:8], 16) % 100 < HELD_OUT_PERCENT
+
+
+def is_reported(group: str) -> bool:
+    """In which half a held-out group lies: the one that is only reported, or that which chooses.
+
+    What one drummer played in one session lies in one half, and so does a song. The halves' number
+    was drawn so that both have every style of the drums.
+    """
+    group = _SAME_SONG.get(group, group)
+    unit = _SESSION.sub(r"\1", group)
+    digest = hashlib.sha256(f"lofid-half-160:{unit}".encode()).hexdigest()
+    return int(digest[:8], 16) % 2 == 0
+
+
+def is_swung(bars: Iterable[Iterable[Note]]) -> bool:
+    """Whether what is played between the eighths lies nearer to triplets than to sixteenths."""
+    phases = [note.start % EIGHTH for bar in bars for note in bar]
+    between = sorted(abs(phase - EIGHTH / 2) for phase in phases if 40 < phase < EIGHTH - 40)
+    enough = len(between) >= max(8, len(phases) / 8)
+    return enough and between[len(between) // 2] > EIGHTH / 8
 
 
 def cut_bars(notes: Iterable[Note], count: int, grid: int) -> list[tuple[Note, ...]]:
@@ -107,26 +140,35 @@ def _label_parts(merged: Sequence[Note], original: Song) -> dict[str, list[Note]
     """Sort the merged notes of POP909-CL into the tracks of the original POP909.
 
     The two differ by a constant number of ticks a song: the most frequent difference between
-    notes of equal pitch and velocity.
+    notes of equal pitch and velocity. The piano's notes last as long as in the original, where
+    the pedal holds them.
     """
-    origins: dict[tuple[int, int], list[tuple[int, str]]] = defaultdict(list)
+    origins: dict[tuple[int, int], list[tuple[int, str, int]]] = defaultdict(list)
     for track in original.tracks:
         for note in track.notes:
-            origins[note.pitch, note.velocity].append((note.start, track.name))
+            origins[note.pitch, note.velocity].append((note.start, track.name, note.duration))
     shifts = Counter(
         round((start - note.start) / 10) * 10
         for note in merged
-        for start, _ in origins[note.pitch, note.velocity]
+        for start, _, _ in origins[note.pitch, note.velocity]
     )
     shift = shifts.most_common(1)[0][0]
     parts: dict[str, list[Note]] = defaultdict(list)
     for note in merged:
         near = [
-            (abs(start - note.start - shift), name)
-            for start, name in origins[note.pitch, note.velocity]
+            (abs(start - note.start - shift), name, held)
+            for start, name, held in origins[note.pitch, note.velocity]
         ]
-        parts[min(near)[1] if near else "PIANO"].append(note)
+        away, name, held = min(near, default=(0, "PIANO", note.duration))
+        is_pedalled = name == "PIANO" and away <= PPQ and held > note.duration
+        parts[name].append(_held(note, held) if is_pedalled else note)
     return parts
+
+
+def _held(note: Note, pedalled: int) -> Note:
+    """The note as the pedal holds it, unless that was forgotten: held for more than a bar."""
+    forgotten = pedalled > note.duration + TICKS_PER_BAR
+    return note if forgotten else replace(note, duration=pedalled)
 
 
 def read_pop909(archive: Archive) -> Iterator[KeysPiece]:
@@ -304,4 +346,5 @@ def read_stickflow(archive: Archive) -> Iterator[DrumsPiece]:
         fill = row["category"] == "fill"
         count = max(1, round(float(row["bars"])))
         bars = tuple(cut_bars(hits, count, 120)) * (1 if fill else 4)
-        yield DrumsPiece(f"stickflow:{row['group']}", float(row["bpm"]), "other", fill, bars)
+        group = f"stickflow:{row['group']}"
+        yield DrumsPiece(group, float(row["bpm"]), "other", fill, bars, on_grid=True)

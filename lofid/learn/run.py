@@ -26,6 +26,7 @@ from lofid.learn.archives import fingerprint
 from lofid.learn.configs import Network, PlayerName, TokenForm, TrainConfig, TrainSettings
 from lofid.learn.forerunners import ForerunnerConfig
 from lofid.learn.journal import Journal, Progress
+from lofid.learn.measure import interval
 from lofid.learn.ngram import KneserNey
 from lofid.learn.samples import PLAYERS, write_sample
 from lofid.learn.sequences import Corpus, drums_corpus, keys_corpus
@@ -45,7 +46,7 @@ _MALLOC = {-4: 0, -1: 2**31 - 1, -2: 2**28}
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """Held-out losses of n-grams on the same tokens: nats a note."""
+    """Losses of n-grams on the reported half, in the same tokens: nats a note."""
 
     unigram: float
     four_gram: float
@@ -102,11 +103,11 @@ def open_corpus(
 
 
 def baselines(corpus: Corpus) -> Baselines:
-    """A unigram and a 4-gram of one pass over the training data, on the held-out stream."""
-    held_out, size = corpus.held_out, len(corpus.vocabulary)
-    per_note = float(held_out.is_event.sum()) / held_out.notes
+    """A unigram and a 4-gram of one pass over the training data, on the reported half."""
+    reported, size = corpus.reported, len(corpus.vocabulary)
+    per_note = float(reported.is_event.sum()) / reported.notes
     training = [corpus.stream(0)]
-    one, four = (KneserNey(training, size, order).loss(held_out) * per_note for order in (1, 4))
+    one, four = (KneserNey(training, size, order).loss(reported) * per_note for order in (1, 4))
     return Baselines(unigram=one, four_gram=four)
 
 
@@ -271,9 +272,14 @@ def run(
                 done = step >= trainer.last_step
                 checked = done or step % settings.check_steps == 0
                 if checked:
-                    per_token, per_note = trainer.held_out()
-                    progress = replace(progress, held_out=per_token, held_out_per_note=per_note)
-                    trainer.judge(per_note)
+                    choosing = trainer.measure(trainer.corpus.choosing)
+                    progress = replace(
+                        progress,
+                        held_out=choosing.headline,
+                        held_out_per_token=choosing.per_token,
+                        styles=choosing.styles,
+                    )
+                    trainer.judge(choosing.headline)
                 if journal is not None:
                     journal.add(progress, settings.tokens_per_step)
                 if checked:
@@ -289,7 +295,7 @@ def run(
             raise
         if trainer.step >= trainer.last_step and trainer.best[0] == 0:
             # A budget that was cut to less than is done, before anything was measured.
-            trainer.judge(trainer.held_out()[1])
+            trainer.judge(trainer.measure(trainer.corpus.choosing).headline)
         trainer.save()
 
 
@@ -313,23 +319,38 @@ def _sample(trainer: Trainer) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a finished run achieved on the held-out stream, nats an event token and nats a note.
+    """What a finished run achieved: losses on the reported half, which had no say in it.
 
-    ``step`` is that of the best weights, which are the model's.
+    ``model`` is nats a note, ``model_per_token`` nats an event token, ``headline`` the mean over
+    styles of nats a note with its 95 % ``interval``, ``styles`` each style's. ``choosing`` is the
+    headline of the half that chose ``step``, at which the weights are the model's.
     """
 
     step: int
     model_per_token: float
     model: float
+    headline: float
+    interval: tuple[float, float]
+    styles: dict[str, float]
+    choosing: float
     baselines: Baselines
 
 
 def report(trainer: Trainer, beside: Baselines) -> Report:
-    """The figures of the best weights of a finished run."""
-    step, per_note = trainer.best
-    held_out = trainer.corpus.held_out
-    per_token = per_note * held_out.notes / float(held_out.is_event.sum())
-    return Report(step, per_token, per_note, beside)
+    """The figures of the best weights of a finished run; from here on the network has these."""
+    step, choosing = trainer.best
+    trainer.take_best()
+    found = trainer.measure(trainer.corpus.reported)
+    return Report(
+        step,
+        found.per_token,
+        found.per_note,
+        found.headline,
+        interval(lambda models: models[0].headline, [found]),
+        found.styles,
+        choosing,
+        beside,
+    )
 
 
 def export(trainer: Trainer, result: Report, path: Path) -> None:
@@ -356,6 +377,8 @@ def export(trainer: Trainer, result: Report, path: Path) -> None:
         metrics={
             "held_out_loss_per_token": result.model_per_token,
             "held_out_loss_per_note": result.model,
+            "held_out_loss_per_note_mean_of_styles": result.headline,
+            "choosing_loss_per_note_mean_of_styles": result.choosing,
             "unigram_loss_per_note": result.baselines.unigram,
             "four_gram_loss_per_note": result.baselines.four_gram,
             "training_tokens": tokens,

@@ -2,12 +2,13 @@
 
 A pass over the data is one long stream of whole bars, header included; which variant of a piece
 it holds (extended harmony, another lead sheet's chords, octave, tempo, loudness, what the header
-tells) is drawn anew each pass from the seed. The held-out stream is drawn once and tells every
+tells) is drawn anew each pass from the seed. The two held-out streams are drawn once and tell every
 header field.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +19,16 @@ from numpy.typing import NDArray
 from lofid.learn import pieces
 from lofid.learn.archives import open_archive
 from lofid.learn.harmony import extended, reharmonised
-from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece, LeadSheet, held_out
+from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece, LeadSheet, held_out, is_reported
 from lofid.music.chords import Chord
-from lofid.music.notes import DRUM_CLASS, DRUM_PITCH, TICKS_PER_BAR, DrumClass, Note
+from lofid.music.notes import (
+    DRUM_CLASS,
+    DRUM_PITCH,
+    SIXTEENTH,
+    TICKS_PER_BAR,
+    DrumClass,
+    Note,
+)
 from lofid.tokens import drums, keys
 from lofid.tokens.drums import DrumsHeader
 from lofid.tokens.keys import KeysHeader, KeysNotes
@@ -30,6 +38,8 @@ DROP_FIELD, DROP_ALL = 0.15, 0.07
 """How often a header leaves out one field, or all of them."""
 TOUCH = 4
 """How far a key's velocity is moved in training, each note by itself."""
+WANTED = 2.0
+"""How much more often than others pieces are drawn that are rare and lofid's own kind."""
 LOOP_BARS = 16
 """Chord loops are repeated to this length."""
 
@@ -42,36 +52,77 @@ KEYS_SOURCES: tuple[str, ...] = (
 DRUMS_SOURCES: tuple[str, ...] = ("drums_gmd", "drums_stickflow")
 """The data sets of each player's corpus, as :mod:`lofid.learn.sources` names them."""
 
+ON_GRID = "on the grid"
+"""The style that spans of unplayed patterns have: they say nothing of how well drums are played."""
+
 Header = TypeVar("Header", KeysHeader, DrumsHeader)
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """Token ids, and which of them are events (the loss counts these, not the header)."""
+class Span:
+    """A piece within a stream: what it is, and how many tokens and notes it has there."""
 
-    tokens: NDArray[np.int16]
-    is_event: NDArray[np.bool_]
+    group: str
+    style: str
+    tokens: int
     notes: int
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """Token ids, which of them are events (the loss counts these, not the header), and its pieces.
+
+    ``spans`` follow each other from the first token on; a stream may come without them.
+    """
+
+    tokens: NDArray[np.int16]
+    is_event: NDArray[np.bool_]
+    notes: int
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Corpus:
-    """A player's training data: ``stream(pass_number)`` draws one pass, ``held_out`` is fixed."""
+    """A player's data: ``stream(pass_number)`` draws one pass of training, the rest is held out.
+
+    ``choosing`` may choose steps and settings; ``reported`` has no say in anything.
+    """
 
     vocabulary: Vocabulary
     stream: Callable[[int], Stream]
-    held_out: Stream
+    choosing: Stream
+    reported: Stream
     sources: tuple[str, ...]
 
 
+class Part(StrEnum):
+    """Of a data set: what is learned from, and the two halves of what is held out."""
+
+    TRAINING = "training"
+    CHOOSING = "choosing"
+    REPORTED = "reported"
+
+    @classmethod
+    def of(cls, group: str, is_held_out: Callable[[str], bool] = held_out) -> "Part":
+        """That of a group of pieces, by its name alone."""
+        if not is_held_out(group):
+            return cls.TRAINING
+        return cls.REPORTED if is_reported(group) else cls.CHOOSING
+
+
 def _order(
-    styles: Sequence[str], sizes: Sequence[int], balance: float, rng: Generator
+    styles: Sequence[str],
+    sizes: Sequence[int],
+    balance: float,
+    rng: Generator,
+    wanted: Sequence[bool] = (),
 ) -> list[int]:
     """The pieces of one pass, in a random order.
 
     With ``balance`` 0 each piece comes once. Otherwise as many are drawn with replacement, a piece
     with a chance proportional to (1 / share of its style) ** ``balance``, where a style's share is
-    that of all bars (``sizes``); at 1 every style gives as many bars as any other.
+    that of all bars (``sizes``); at 1 every style gives as many bars as any other. Pieces that are
+    ``wanted`` come twice as often.
     """
     if balance == 0:
         return [int(index) for index in rng.permutation(len(styles))]
@@ -79,6 +130,8 @@ def _order(
     for style, size in zip(styles, sizes, strict=True):
         bars[style] = bars.get(style, 0) + size
     chances = np.array([bars[style] ** -balance for style in styles])
+    if wanted:
+        chances *= np.where(wanted, WANTED, 1.0)
     drawn = rng.choice(len(styles), size=len(styles), p=chances / chances.sum())
     return [int(index) for index in drawn]
 
@@ -90,15 +143,30 @@ class _Writer:
         self._tokens: list[int] = []
         self._is_event: list[bool] = []
         self._notes = 0
+        self._spans: list[Span] = []
+
+    def begin(self, group: str, style: str) -> None:
+        """What is added from here on is another piece."""
+        self._spans.append(Span(group, style, 0, 0))
 
     def add(self, header: list[int], events: list[int], notes: int) -> None:
         self._tokens += header + events
         self._is_event += [False] * len(header) + [True] * len(events)
         self._notes += notes
+        if self._spans:
+            span = self._spans[-1]
+            self._spans[-1] = replace(
+                span,
+                tokens=span.tokens + len(header) + len(events),
+                notes=span.notes + notes,
+            )
 
     def stream(self) -> Stream:
         return Stream(
-            np.array(self._tokens, np.int16), np.array(self._is_event, np.bool_), self._notes
+            np.array(self._tokens, np.int16),
+            np.array(self._is_event, np.bool_),
+            self._notes,
+            tuple(self._spans),
         )
 
 
@@ -275,18 +343,20 @@ def keys_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
     ]
     loops = list(pieces.read_loops(open_archive(data, "lofi_magenta_player")))
 
-    def draw(held: bool, number: int) -> Stream:
-        writer = _Writer()
-        donors = [song for song in songs if held_out(song.group) == held]
+    def draw(part: Part, number: int) -> Stream:
+        writer, held = _Writer(), part is not Part.TRAINING
+        donors = [song for song in songs if Part.of(song.group) is part]
         jobs: list[tuple[str, KeysPiece | LeadSheet]] = [
             *(("pop", song) for song in donors),
-            *((style, sheet) for style, sheet in sheets if held_out(sheet.group) == held),
-            *(("loop", loop) for loop in loops if held_out(loop.group) == held),
+            *((style, sheet) for style, sheet in sheets if Part.of(sheet.group) is part),
+            *(("loop", loop) for loop in loops if Part.of(loop.group) is part),
         ]
         rng = Generator(Philox(key=[seed, number]))
         styles, sizes = [style for style, _ in jobs], [_bar_count(piece) for _, piece in jobs]
         for index in _order(styles, sizes, 0.0 if held else balance, rng):
             style, piece = jobs[index]
+            if held:
+                writer.begin(piece.group, style)
             if isinstance(piece, LeadSheet):
                 tempo, bars = _sheet_variant(piece, donors, rng)
             else:
@@ -296,8 +366,9 @@ def keys_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
 
     return Corpus(
         keys.VOCABULARY,
-        lambda number: draw(False, 1 + number),
-        draw(True, 0),
+        lambda number: draw(Part.TRAINING, 1 + number),
+        draw(Part.CHOOSING, 0),
+        draw(Part.REPORTED, 0),
         KEYS_SOURCES,
     )
 
@@ -316,41 +387,70 @@ def _sheets(data: Path, name: str) -> list[LeadSheet]:
 # --- drums --------------------------------------------------------------------------------------
 
 
-def _drums_variant(piece: DrumsPiece, rng: Generator) -> Iterator[tuple[Note, ...]]:
+class _Feel:
+    """How a drummer's take leaves the grid: late or early, and louder or softer than its mean."""
+
+    def __init__(self, take: DrumsPiece) -> None:
+        self._found: dict[tuple[int, DrumClass], list[tuple[int, int]]] = {}
+        loud = _mean(note.velocity for bar in take.bars for note in bar) or 0
+        for note in (note for bar in take.bars for note in bar):
+            place = round(note.start / SIXTEENTH)
+            lean = note.start - place * SIXTEENTH, round(note.velocity - loud)
+            self._found.setdefault((place % 4, DRUM_CLASS[note.pitch]), []).append(lean)
+
+    def played(self, note: Note, rng: Generator) -> Note:
+        """A hit on the grid as that drummer plays one of its drum on such a sixteenth."""
+        kin = self._found.get((round(note.start / SIXTEENTH) % 4, DRUM_CLASS[note.pitch]))
+        if not kin:
+            return note
+        later, louder = kin[int(rng.integers(len(kin)))]
+        return replace(
+            note, start=note.start + later, velocity=min(max(note.velocity + louder // 2, 1), 127)
+        )
+
+
+def _drums_variant(
+    piece: DrumsPiece, rng: Generator, drummers: Sequence[DrumsPiece] = ()
+) -> Iterator[tuple[Note, ...]]:
     """A take as another drummer might play it on another kit.
 
     Perhaps with hat and ride or the toms exchanged, without one of the hats, toms or cymbals,
     softer or leaning on the beat, as a whole and each drum by itself; and every hit a little
-    otherwise. A full accent stays one.
+    otherwise. A full accent stays one. What is on the grid mostly takes the feel of one of the
+    ``drummers``.
     """
     played = {drum: drum for drum in DrumClass}
     if rng.random() < 0.15:
         played |= {DrumClass.CLOSED_HAT: DrumClass.RIDE, DrumClass.RIDE: DrumClass.CLOSED_HAT}
-    if rng.random() < 0.25:
+    if rng.random() < 0.3:
         toms = (DrumClass.LOW_TOM, DrumClass.MID_TOM, DrumClass.HIGH_TOM)
         played |= {tom: toms[place] for tom, place in zip(toms, rng.permutation(3), strict=True)}
-    if rng.random() < 0.25:
+    if rng.random() < 0.3:
         del played[DrumClass(int(rng.integers(DrumClass.OPEN_HAT, len(DrumClass))))]
     loudness, leans = np.ones(len(DrumClass)), np.zeros(len(DrumClass), int)
     if rng.random() < 0.5:
-        loudness *= rng.uniform(0.85, 1.1)
+        loudness *= rng.uniform(0.8, 1.15)
     if rng.random() < 0.5:
-        leans += rng.integers(-5, 6)
+        leans += rng.integers(-8, 9)
     if rng.random() < 0.5:
-        loudness *= rng.uniform(0.85, 1.15, len(DrumClass))
-        leans += rng.integers(-4, 5, len(DrumClass))
+        loudness *= rng.uniform(0.8, 1.2, len(DrumClass))
+        leans += rng.integers(-6, 7, len(DrumClass))
+    feel = None
+    if piece.on_grid and drummers and rng.random() < 0.75:
+        feel = _Feel(drummers[int(rng.integers(len(drummers)))])
     for bar in piece.bars:
         hits = []
-        jitter = rng.integers((-2, -3), (3, 4), (len(bar), 2)).tolist()
+        jitter = rng.integers((-3, -5), (4, 6), (len(bar), 2)).tolist()
         for note, (later, louder) in zip(bar, jitter, strict=True):
             drum = DRUM_CLASS[note.pitch]
             if drum not in played:
                 continue
-            velocity = note.velocity
+            hit = note if feel is None else feel.played(note, rng)
+            velocity = hit.velocity
             if velocity < drums.ACCENT:
                 velocity = round(velocity * loudness[drum]) + louder
                 velocity = min(max(velocity, 1), drums.ACCENT - 1)
-            start = note.start + int(leans[drum]) + later
+            start = hit.start + int(leans[drum]) + later
             hits.append(Note(start, DRUM_PITCH[played[drum]], note.duration, velocity))
         yield tuple(hits)
 
@@ -362,7 +462,7 @@ def _write_drums(
     rng: Generator,
     tell_all: bool,
 ) -> None:
-    tempo = piece.tempo * rng.uniform(0.94, 1.06)
+    tempo = piece.tempo * (rng.uniform(0.94, 1.06) if tell_all else rng.uniform(0.9, 1.11))
     for bar in bars:
         hits = drums.quantised(bar)
         header = DrumsHeader(
@@ -394,20 +494,25 @@ def drums_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
         *pieces.read_stickflow(open_archive(data, "drums_stickflow")),
     ]
 
-    def draw(held: bool, number: int) -> Stream:
-        writer = _Writer()
-        chosen = [take for take in takes if held_out(take.group) == held]
+    def draw(part: Part, number: int) -> Stream:
+        writer, held = _Writer(), part is not Part.TRAINING
+        chosen = [take for take in takes if Part.of(take.group) is part]
+        drummers = [take for take in chosen if not take.on_grid and not take.fill]
         rng = Generator(Philox(key=[seed, number]))
         styles, sizes = [take.style for take in chosen], [len(take.bars) for take in chosen]
-        for index in _order(styles, sizes, 0.0 if held else balance, rng):
+        wanted = [take.is_wanted for take in chosen]
+        for index in _order(styles, sizes, 0.0 if held else balance, rng, wanted):
             take = chosen[index]
-            bars = take.bars if held else _drums_variant(take, rng)
+            if held:
+                writer.begin(take.group, ON_GRID if take.on_grid else take.style)
+            bars = take.bars if held else _drums_variant(take, rng, drummers)
             _write_drums(writer, take, bars, rng, held)
         return writer.stream()
 
     return Corpus(
         drums.VOCABULARY,
-        lambda number: draw(False, 1 + number),
-        draw(True, 0),
+        lambda number: draw(Part.TRAINING, 1 + number),
+        draw(Part.CHOOSING, 0),
+        draw(Part.REPORTED, 0),
         DRUMS_SOURCES,
     )

@@ -2,8 +2,8 @@
 
 Reading the archives takes a minute and drawing a pass some seconds; mapping a prepared one takes
 milliseconds, and several processes share its memory. A prepared corpus *is* a
-:class:`~lofid.learn.sequences.Corpus`: ``stream(number)`` and ``held_out`` hold exactly the same
-tokens, as read-only maps, so whoever trains may take either:
+:class:`~lofid.learn.sequences.Corpus`: ``stream(number)``, ``choosing`` and ``reported`` hold
+exactly the same tokens, as read-only maps, so whoever trains may take either:
 
     corpus = prepared_corpus("keys", data, seed)          # draws what is missing, when asked for it
     prepare(recipe("keys", data, seed), folder, range(8))  # or all of it ahead
@@ -23,8 +23,8 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, astuple, dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from lofid.learn.sequences import (
     DRUMS_SOURCES,
     KEYS_SOURCES,
     Corpus,
+    Span,
     Stream,
     drums_corpus,
     keys_corpus,
@@ -44,9 +45,27 @@ from lofid.learn.sequences import (
 from lofid.tokens import drums, keys
 from lofid.tokens.vocabulary import Vocabulary
 
-VERSION = 2
-"""Of what a seed draws, the split included, and of the files. Raise it whenever either changes."""
-HELD_OUT = "held-out"
+DRAWING = (
+    "learn/archives.py",
+    "learn/harmony.py",
+    "learn/pieces.py",
+    "learn/sequences.py",
+    "learn/shards.py",
+    "learn/thesis.py",
+    "music/chords.py",
+    "music/midi.py",
+    "music/notes.py",
+    "music/rig.py",
+    "music/smf.py",
+    "tokens/controls.py",
+    "tokens/drums.py",
+    "tokens/grammar.py",
+    "tokens/keys.py",
+    "tokens/thesis.py",
+    "tokens/vocabulary.py",
+)
+"""The modules, below the package, on which a drawn stream depends."""
+CHOOSING, REPORTED = "choosing", "reported"
 MANIFEST = "manifest.json"
 
 
@@ -67,7 +86,7 @@ class Recipe:
     def identity(self) -> dict[str, object]:
         """The manifest: all but the way to draw it, as plain data."""
         return {
-            "version": VERSION,
+            "version": version(),
             "player": self.player,
             "seed": self.seed,
             "vocabulary": self.vocabulary.name,
@@ -84,12 +103,25 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class _Seal:
-    """What is known of a complete stream: lengths in tokens and notes, SHA-256 of both files."""
+    """What is known of a complete stream: lengths, SHA-256 of both files, and its pieces."""
 
     tokens: int
     notes: int
     tokens_sha256: str
     events_sha256: str
+    spans: list[tuple[str, str, int, int]]
+
+
+@cache
+def version(package: Path = Path(__file__).parents[1]) -> str:
+    """Of all code that decides what a seed draws, the split included, and of the files' form.
+
+    Whoever changes a line of it draws anew; a pass takes seconds, a stale one spoils a run.
+    """
+    total = hashlib.sha256()
+    for name in DRAWING:
+        total.update(name.encode() + (package / name).read_bytes())
+    return total.hexdigest()[:16]
 
 
 def default_folder() -> Path:
@@ -125,7 +157,8 @@ def open_shards(folder: Path, made: Recipe) -> Corpus:
     return Corpus(
         made.vocabulary,
         lambda number: place.stream(_pass_name(number)),
-        place.stream(HELD_OUT),
+        place.stream(CHOOSING),
+        place.stream(REPORTED),
         tuple(made.sources),
     )
 
@@ -137,7 +170,8 @@ def prepare(made: Recipe, folder: Path, passes: Iterable[int], workers: int = 1)
     Raises :class:`LofidError` as :func:`prepared_corpus`.
     """
     place = _Place(folder / made.name, made)
-    place.stream(HELD_OUT)
+    place.stream(CHOOSING)
+    place.stream(REPORTED)
     missing = []
     for number in passes:
         if place.sealed(_pass_name(number)) is None:
@@ -214,18 +248,24 @@ class _Place:
             return None
         if (_digest(tokens), _digest(events)) != (seal.tokens_sha256, seal.events_sha256):
             return None
-        return Stream(tokens, events, seal.notes)
+        return Stream(tokens, events, seal.notes, tuple(Span(*span) for span in seal.spans))
 
     def _draw(self, name: str) -> Stream:
         if self._drawn is None:
             self._drawn = self._made.draw()
-        if name == HELD_OUT:
-            return self._drawn.held_out
+        if name == CHOOSING:
+            return self._drawn.choosing
+        if name == REPORTED:
+            return self._drawn.reported
         return self._drawn.stream(int(name.rpartition("-")[2]))
 
     def _write(self, name: str, stream: Stream) -> None:
         seal = _Seal(
-            len(stream.tokens), stream.notes, _digest(stream.tokens), _digest(stream.is_event)
+            len(stream.tokens),
+            stream.notes,
+            _digest(stream.tokens),
+            _digest(stream.is_event),
+            [astuple(span) for span in stream.spans],
         )
         self._file(name, "json").unlink(missing_ok=True)
         for kind, content in (("tokens.npy", stream.tokens), ("events.npy", stream.is_event)):

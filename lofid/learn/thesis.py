@@ -16,7 +16,7 @@ from numpy.random import Generator, Philox
 
 from lofid.learn.archives import open_archive
 from lofid.learn.configs import PlayerName
-from lofid.learn.sequences import DRUMS_SOURCES, Corpus, Stream
+from lofid.learn.sequences import DRUMS_SOURCES, Corpus, Part, Stream
 from lofid.music.midi import Song
 from lofid.tokens import thesis
 from lofid.tokens.thesis import TimedNote
@@ -68,12 +68,16 @@ def thesis_corpus(player: PlayerName, data: Path, seed: int) -> Corpus:
     """
     pieces = list(_pieces(player, data))
 
-    def draw(held: bool, number: int) -> Stream:
-        chosen = [piece for piece in pieces if held_out(piece[0]) == held]
+    def draw(part: Part, number: int) -> Stream:
+        chosen = [piece for piece in pieces if Part.of(piece[0], held_out) is part]
         order = Generator(Philox(key=[seed, number])).permutation(len(chosen))
         tokens = np.concatenate([np.array(chosen[index][1], np.int16) for index in order])
         return Stream(tokens, tokens != thesis.START, sum(piece[2] for piece in chosen))
 
     return Corpus(
-        thesis.VOCABULARY, lambda number: draw(False, 1 + number), draw(True, 0), SOURCES[player]
+        thesis.VOCABULARY,
+        lambda number: draw(Part.TRAINING, 1 + number),
+        draw(Part.CHOOSING, 0),
+        draw(Part.REPORTED, 0),
+        SOURCES[player],
     )

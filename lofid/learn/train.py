@@ -44,13 +44,14 @@ from lofid.files import replacing, sync_folder
 from lofid.learn import forerunners
 from lofid.learn.configs import DECAY_SHARE, Schedule, TrainSettings
 from lofid.learn.forerunners import Carried, ForerunnerConfig
+from lofid.learn.measure import Measured, Read, nats_by_piece
 from lofid.learn.sequences import Corpus, Stream
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.reference import Rwkv6, parameter_groups, zero_state
 from lofid.rwkv.weights import Model
 
 RESET_CHANCE = 0.04
-FORMAT = 3
+FORMAT = 4
 """Of a checkpoint, and of what a step computes from it. Raise it whenever either changes."""
 BEST = "best.safetensors"
 _CHECKPOINT = "checkpoint-"
@@ -100,8 +101,8 @@ class _Place:
     """Where a run stands.
 
     ``step`` is done; ``stream`` is the number of the pass and ``chunk`` the next one of it. The
-    best held-out loss (nats a note) was met at ``best_step``; ``ends`` is where early stopping put
-    the end of the run.
+    best choosing loss (nats a note, mean over styles) was met at ``best_step``; ``ends`` is where
+    early stopping put the end of the run.
     """
 
     step: int = 0
@@ -509,39 +510,40 @@ class Trainer:
     # --- measuring ------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def held_out(self) -> tuple[float, float]:
-        """Held-out loss in nats an event token and nats a note; the state is carried throughout."""
+    def measure(self, stream: Stream) -> Measured:
+        """What the present weights lose on each piece of a stream, read from the empty state."""
         self._measured.eval()
-        stream = self.corpus.held_out
-        tokens, events = lanes(stream, self.settings.batch)
-        state = self._empty_state()
-        sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
-        context = self.settings.context
         with self._averaged():
-            for begin in range(0, tokens.shape[1] - 1, context):
-                bars = slice(begin, begin + context + 1)
-                inputs, targets = self._on_device(
-                    tokens[:, bars], events[:, bars.start + 1 : bars.stop]
-                )
-                with self._autocast():
-                    logits, state = self._measured(inputs, state)
-                sums[0] += _summed_loss(logits, targets)
-                sums[1] += (targets != _IGNORED).sum()
+            nats = nats_by_piece(stream, self.settings.batch, self.settings.context, self._reader)
         self._measured.train()
-        total, count = self._mean(sums).tolist()
-        per_token = total / max(count, 1e-9)
-        return per_token, per_token * float(stream.is_event.sum()) / stream.notes
+        every = torch.tensor(nats, dtype=torch.float64, device=self.fabric.device)
+        return Measured.of(stream, (self._mean(every) * self.fabric.world_size).tolist())
 
-    def judge(self, per_note: float) -> None:
-        """Take note of a held-out loss: keep the best weights, and end early without a better one.
+    def _reader(self) -> Read:
+        """Reads the lanes of this process; the others' lose nothing here."""
+        state = self._empty_state()
+
+        def read(tokens: NDArray[np.int16], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+            nonlocal state
+            inputs, targets = self._on_device(tokens, counted)
+            with self._autocast():
+                logits, state = self._measured(inputs, state)
+            lost = np.zeros(len(tokens))
+            lost[self._own_lanes] = losses(logits, targets).sum(1).cpu().numpy()
+            return lost
+
+        return read
+
+    def judge(self, loss: float) -> None:
+        """Take note of a loss on the choosing half: keep the best weights; without any end early.
 
         A plateau's rate begins to fall where patience ends, so that a quarter of what is then the
         whole run is left.
         """
         place, settings = self._place, self.settings
         self._saved = -1  # a checkpoint of this step would lack what follows
-        if per_note < place.best:
-            place.best, place.best_step = per_note, self.step
+        if loss < place.best:
+            place.best, place.best_step = loss, self.step
             self._keep_best()
             return
         waited = self.step - place.best_step
@@ -574,11 +576,11 @@ class Trainer:
 
     @property
     def best(self) -> tuple[int, float]:
-        """The step with the best held-out loss so far, and that loss in nats a note."""
+        """The step with the best choosing loss so far, and that loss in nats a note."""
         return self._place.best_step, self._place.best
 
     def best_weights(self) -> dict[str, Tensor]:
-        """The tensors of the best held-out loss, float32 on the CPU.
+        """The tensors of the best choosing loss, float32 on the CPU.
 
         Raises :class:`LofidError` where their file is gone or damaged.
         """
@@ -591,6 +593,11 @@ class Trainer:
                 f"in {self.out} and give the same command to train its last part again."
             ) from error
 
+    def take_best(self) -> None:
+        """Give the network the best weights, to measure them. The run cannot go on hereafter."""
+        self.model.load_state_dict(self.best_weights())
+        self._average = []
+
 
 def _restarted(state: Carried, fresh: Tensor) -> Carried:
     """The state, emptied for the lanes that are ``fresh``."""
@@ -600,6 +607,13 @@ def _restarted(state: Carried, fresh: Tensor) -> Carried:
 def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=_IGNORED
+    )
+
+
+def losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Nats of each target [rows, T], 0 where it does not count."""
+    return functional.cross_entropy(
+        logits.float().transpose(1, 2), targets, reduction="none", ignore_index=_IGNORED
     )
 
 

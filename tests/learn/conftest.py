@@ -92,7 +92,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(
             {
                 "id": name,
-                "group": f"song:{number}",
+                "group": f"song:{66 if number == 39 else number}",  # one in the choosing half
                 "file": f"POP909/{name}/{name}.mid",
                 "bpm": 80,
                 "cl_time_signature": "4/4",
@@ -168,13 +168,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stick,
         [
             {
-                "group": "g",
+                "group": group,
                 "file": "groove.mid",
                 "category": "groove",
                 "bpm": 90,
                 "time_signature": "4/4",
                 "bars": 1,
             }
+            for group in ("g", "g3", "g5")  # one in each part
         ],
     )
     return folder

@@ -16,7 +16,7 @@ from numpy.random import Generator, Philox
 from lofid.errors import LofidError
 from lofid.learn import run
 from lofid.learn.configs import TrainSettings
-from lofid.learn.sequences import Corpus, Stream
+from lofid.learn.sequences import Corpus, Span, Stream
 from lofid.learn.train import Trainer
 from lofid.rwkv.config import RwkvConfig
 from lofid.tokens.vocabulary import Vocabulary
@@ -32,6 +32,7 @@ SETTINGS = TrainSettings(
     rate=2e-3,
 )
 VOCABULARY = Vocabulary("test", [("all", [str(number) for number in range(24)])])
+SPANS = (Span("a", "even", 500, 150), Span("b", "odd", 240, 60), Span("c", "even", 660, 190))
 
 
 def small_corpus() -> Corpus:
@@ -40,9 +41,9 @@ def small_corpus() -> Corpus:
     def stream(number: int) -> Stream:
         rng = Generator(Philox(key=[7, number]))
         tokens = ((np.arange(1400) + rng.integers(0, 2, 1400)) % 24).astype(np.int16)
-        return Stream(tokens, tokens % 5 != 0, 400)
+        return Stream(tokens, tokens % 5 != 0, 400, SPANS)
 
-    return Corpus(VOCABULARY, lambda number: stream(1 + number), stream(0), ())
+    return Corpus(VOCABULARY, lambda number: stream(2 + number), stream(0), stream(1), ())
 
 
 def small_trainer(

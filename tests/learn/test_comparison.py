@@ -86,7 +86,7 @@ def test_bars_of_a_stream() -> None:
 
 
 def test_a_gpt_is_judged_behind_half_a_context(corpus: Corpus) -> None:
-    stream = Stream(corpus.held_out.tokens[:200], corpus.held_out.is_event[:200], 50)
+    stream = Stream(corpus.reported.tokens[:200], corpus.reported.is_event[:200], 50)
     model = network(Network.GPT, len(corpus.vocabulary))
     assert isinstance(model, Gpt)
     losses = []

@@ -54,8 +54,12 @@ def test_a_run_ends_in_a_model_that_plays(corpus: Corpus, tmp_path: Path) -> Non
     assert [line["step"] for line in logged] == list(range(1, SETTINGS.steps + 1))
     assert logged[-1]["held_out"] == last.held_out
     assert any((tmp_path / TENSORBOARD).iterdir())
+    choosing = [line["held_out"] for line in logged if "held_out" in line]
+    assert logged[-1]["styles"].keys() == {"hiphop", "on the grid"}
     result = run.report(trainer, run.baselines(corpus))
-    assert result.model == min(line.get("held_out_per_note", 99) for line in logged)
+    assert result.choosing == min(choosing)
+    assert result.interval[0] <= result.headline <= result.interval[1]
+    assert result.headline == result.styles["hiphop"] != result.model
     assert result.baselines.four_gram < result.baselines.unigram
     path = tmp_path / "tiny-drums.safetensors"
     run.export(trainer, result, path)
@@ -81,7 +85,7 @@ def test_a_run_begins_with_the_weights_of_a_model(corpus: Corpus, tmp_path: Path
     arguments = (TINY, corpus, SETTINGS, tmp_path / "second", fabric)
     longer = run.open_trainer(*arguments, begins=model)
     assert longer.step == 0
-    begun = longer.held_out()[1]
+    begun = longer.measure(corpus.choosing).headline
     assert begun == pytest.approx(trainer.best[1], rel=1e-3)  # stored as fp16
     list(run.run(longer, None))
     assert longer.best[1] < begun

@@ -1,14 +1,25 @@
 """Token streams: drawn from the seed, whole bars, styles in balance where asked."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lofid.learn import pieces
+from lofid.learn.archives import open_archive
 from lofid.learn.configs import PlayerName
 from lofid.learn.pieces import DrumsPiece
-from lofid.learn.sequences import Corpus, Stream, drums_corpus, drums_stream, keys_corpus
+from lofid.learn.sequences import (
+    Corpus,
+    Stream,
+    _drums_variant,
+    _order,
+    drums_corpus,
+    drums_stream,
+    keys_corpus,
+)
 from lofid.learn.thesis import held_out, thesis_corpus
 from lofid.music.notes import DRUM_CLASS, DRUM_PITCH, SIXTEENTH, DrumClass, Note
 from lofid.tokens import drums, keys, thesis
@@ -19,7 +30,7 @@ def test_streams_are_drawn_from_the_seed(data: Path, make: Callable[..., Corpus]
     corpus, again = make(data, seed=3), make(data, seed=3)
     assert np.array_equal(corpus.stream(0).tokens, again.stream(0).tokens)
     assert not np.array_equal(corpus.stream(0).tokens[:500], corpus.stream(1).tokens[:500])
-    assert np.array_equal(corpus.held_out.tokens, again.held_out.tokens)
+    assert np.array_equal(corpus.reported.tokens, again.reported.tokens)
 
 
 @pytest.mark.parametrize("balance", [0.0, 1.0])
@@ -73,6 +84,37 @@ def test_takes_vary_within_bounds() -> None:
     assert all(changed.values())
 
 
+def test_patterns_on_the_grid_take_a_drummers_feel(data: Path) -> None:
+    grid = next(iter(pieces.read_stickflow(open_archive(data, "drums_stickflow"))))
+    late = Note(14, 36, 60, 100), Note(480 + 30, 38, 60, 60)
+    drummer = DrumsPiece("d", 90, "hiphop", False, (late,))
+    starts: dict[int, list[int]] = {36: [], 38: []}
+    for seed in range(40):
+        for bar in _drums_variant(grid, np.random.default_rng(seed), [drummer]):
+            for note in bar:
+                starts[note.pitch].append(note.start)
+    assert 5 < np.mean(starts[36]) < 14  # three of four are late by 14, the others are not
+    assert 480 + 15 < np.mean(starts[38]) < 480 + 30
+    plain = [
+        note.start
+        for seed in range(40)
+        for bar in _drums_variant(
+            replace(grid, on_grid=False), np.random.default_rng(seed), [drummer]
+        )
+        for note in bar
+    ]
+    assert abs(np.mean([start % 480 - 480 * (start % 480 > 240) for start in plain])) < 3
+
+
+def test_wanted_pieces_come_twice_as_often() -> None:
+    rng = np.random.default_rng(1)
+    styles, sizes, wanted = ["a"] * 100, [1] * 100, [True] * 20 + [False] * 80
+    drawn = [index for _ in range(200) for index in _order(styles, sizes, 0.25, rng, wanted)]
+    share = sum(index < 20 for index in drawn) / len(drawn)
+    assert share == pytest.approx(40 / 120, abs=0.02)
+    assert sorted(_order(styles, sizes, 0.0, rng, wanted)) == list(range(100))
+
+
 def test_balance_oversamples_rare_styles_in_training_only(data: Path) -> None:
     def share(stream: Stream, style: str) -> float:
         """Of the bars whose style is told."""
@@ -90,7 +132,7 @@ def test_balance_oversamples_rare_styles_in_training_only(data: Path) -> None:
     ]
     assert shares[0] < 0.1 < shares[1] < shares[2]
     assert shares[2] == pytest.approx(1 / 3, abs=0.07)
-    assert np.array_equal(plain.held_out.tokens, even.held_out.tokens)
+    assert np.array_equal(plain.reported.tokens, even.reported.tokens)
 
 
 def test_the_thesis_data_are_whole_pieces_a_tenth_held_out(data: Path) -> None:

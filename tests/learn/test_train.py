@@ -119,7 +119,8 @@ def test_the_mean_of_the_weights_is_measured_and_kept(tmp_path: Path) -> None:
     assert not torch.allclose(kept["head.weight"], now["head.weight"], atol=1e-4)
     plain = small_trainer(tmp_path / "plain", replace(SETTINGS, average=0))
     plain.model.load_state_dict(kept)
-    assert plain.held_out() == trainer.held_out()
+    stream = trainer.corpus.choosing
+    assert plain.measure(stream) == trainer.measure(stream)
 
 
 def test_parts_of_a_step_add_up(tmp_path: Path) -> None:
@@ -257,12 +258,23 @@ def test_lanes_must_share_out_and_data_suffice(tmp_path: Path) -> None:
         next(long.steps())
 
 
-def test_the_held_out_loss_is_that_of_the_events(tmp_path: Path) -> None:
-    trainer = small_trainer(tmp_path)
-    per_token, per_note = trainer.held_out()
-    stream = trainer.corpus.held_out
-    assert per_token == pytest.approx(np.log(24), rel=0.1)  # an untrained model is almost uniform
-    assert per_note == pytest.approx(per_token * stream.is_event.sum() / stream.notes)
+def test_a_stream_is_measured_piece_by_piece(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, replace(SETTINGS, average=0))
+    stream = trainer.corpus.choosing
+    found = trainer.measure(stream)
+    assert found.per_token == pytest.approx(np.log(24), rel=0.1)  # untrained: almost uniform
+    assert [piece.style for piece in found.pieces] == ["even", "odd", "even"]
+    begin = 0
+    for piece, span in zip(found.pieces, stream.spans, strict=True):
+        tokens = stream.tokens[begin : begin + span.tokens].astype(np.int64)
+        counts = stream.is_event[begin + 1 : begin + span.tokens]
+        begin += span.tokens
+        with torch.no_grad():
+            logits, _ = trainer.model.eval()(torch.from_numpy(tokens[None, :-1]))
+        chances = torch.log_softmax(logits[0].double(), 1)
+        lost = -chances[np.arange(len(counts)), tokens[1:]].numpy()
+        assert piece.events == counts.sum()
+        assert piece.nats == pytest.approx(lost[counts].sum(), rel=2e-3)  # bfloat16 there
 
 
 def test_patience_ends_a_run_and_keeps_the_best(tmp_path: Path) -> None:
