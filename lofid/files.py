@@ -1,7 +1,9 @@
 """Files that are either complete or not there, and places that one process has for itself."""
 
+import errno
 import fcntl
 import glob
+import hashlib
 import os
 import secrets
 import stat
@@ -15,6 +17,7 @@ from lofid.errors import LofidError
 MOST_TEXT: Final = 2**20
 """Bytes that are read of a file that people write: presets, keys, lists."""
 
+_LONGEST: Final = 255  # bytes of a file's name
 _UNIQUE: Final = 12  # hexadecimal digits in a temporary name
 _TRIES: Final = 20  # to have a folder that others remove meanwhile
 
@@ -31,6 +34,14 @@ def user_path(text: str) -> Path:
             f"The path '{text}' begins with a home folder, but there is no such user; "
             "write the whole path."
         ) from None
+
+
+def path_as_text(path: Path | str) -> str:
+    r"""A path as text that can be written anywhere; bytes that are no UTF-8 are ``\x83``."""
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, which no file's name has
+        return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextmanager
@@ -60,7 +71,7 @@ def opened_file(path: Path, what: str) -> Iterator[BinaryIO]:
 
 def _unreadable(path: Path, what: str, error: Exception) -> LofidError:
     reason = (error.strerror if isinstance(error, OSError) else None) or error
-    shown = str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+    shown = path_as_text(path).replace("\0", "\\0")
     return LofidError(f"The {what} '{shown}' cannot be read ({reason}); check the path.")
 
 
@@ -106,40 +117,88 @@ def temporary_name(path: Path) -> Path:
     It keeps the suffix, by which many writers choose the format. Whoever writes there makes the
     file, with the permissions that are theirs to choose.
     """
-    return path.with_name(f".{path.stem}.{secrets.token_hex(_UNIQUE // 2)}.part{path.suffix}")
+    return path.with_name(f".{_stem(path)}.{secrets.token_hex(_UNIQUE // 2)}.part{path.suffix}")
+
+
+def _stem(path: Path) -> str:
+    """A name's stem; of a very long one, its beginning and a hash."""
+    room = _LONGEST - len(os.fsencode(path.suffix)) - _UNIQUE - len("...part")
+    stem = os.fsencode(path.stem)
+    if len(stem) <= room:
+        return path.stem
+    digest = hashlib.sha256(stem).hexdigest()[:_UNIQUE]
+    return f"{stem[: room - _UNIQUE - 1].decode('utf-8', 'ignore')}-{digest}"
 
 
 def unfinished(path: Path) -> list[Path]:
     """What lies beside ``path`` under a :func:`temporary_name` of it, the newest first."""
-    stem, suffix = glob.escape(path.stem), glob.escape(path.suffix)
     try:
+        path = _target(path)
+        stem, suffix = glob.escape(_stem(path)), glob.escape(path.suffix)
         found = path.parent.glob(f".{stem}.{_UNIQUE * '[0-9a-f]'}.part{suffix}")
         return sorted(found, key=lambda one: one.stat().st_mtime, reverse=True)
-    except OSError:  # nothing that we may look at, or a file that has just been finished
+    except (OSError, LofidError):  # nothing that we may look at, or what has just been finished
         return []
+
+
+def _target(path: Path) -> Path:
+    """Where what is written to ``path`` belongs: a link stays, and its target is written.
+
+    Raises :class:`LofidError` for what cannot be replaced: a folder, a pipe, a device.
+    """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        kind = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    except RuntimeError as error:  # how Python 3.11 and 3.12 tell of links in a circle
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
+    if not stat.S_ISREG(kind):
+        named = next((name for test, name in _KINDS if test(kind)), "no file")
+        raise LofidError(
+            f"'{path_as_text(path)}' is {named} and cannot be written as a file; choose another "
+            "name."
+        )
+    return target
+
+
+def check_place(path: Path) -> None:
+    """Raise the :class:`LofidError` that :func:`replacing` would, before there is anything."""
+    with suppress(_Unused), replacing(path) as temporary:
+        temporary.touch()
+        raise _Unused
+
+
+class _Unused(Exception):
+    """Nothing was written after all."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a :func:`temporary_name` to write to, renamed to ``path`` when all went well.
 
-    On any exception the temporary file is removed and what was at ``path`` stays as it was. Raises
-    :class:`LofidError` where the operating system refuses (no such folder, no permission, no
-    space left).
+    A link at ``path`` stays: its target is replaced. On any exception the temporary file is removed
+    and what was at ``path`` stays as it was. Raises :class:`LofidError` where the operating system
+    refuses (no such folder, no permission, no space left), and for a folder, pipe or device.
     """
-    temporary = temporary_name(path)
+    temporary = path
     try:
+        target = _target(path)
+        temporary = temporary_name(target)
         yield temporary
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LofidError(
-            f"The file '{path}' could not be written ({reason}); "
+            f"The file '{path_as_text(path)}' could not be written ({reason}); "
             "choose another place or make room there."
         ) from error
     finally:
-        with suppress(OSError):  # no folder to clean: the reason is on its way already
-            temporary.unlink(missing_ok=True)
+        if temporary is not path:
+            with suppress(OSError):  # no folder to clean: the reason is on its way already
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager

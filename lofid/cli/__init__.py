@@ -29,6 +29,7 @@ from lofid.cli import (
     tune,
     watch,
 )
+from lofid.cli._terminal import escaped
 from lofid.errors import LofidError
 from lofid.processes import keep_working_folder_out
 
@@ -104,7 +105,7 @@ def main() -> None:
             raise
         message = "There is no space left where the answer should be written; make room there."
     if message:
-        typer.echo(f"lofid: {message}", err=True)
+        typer.echo(f"lofid: {escaped(message)}", err=True)
     sys.exit(code)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lofid.cli._terminal import ERR
+from lofid.cli._terminal import ERR, finite
 from lofid.compose.preset import DEFAULT, Preset, load_preset, preset_names
 from lofid.music.parameters import HIGHEST_SEED, as_meant
 from lofid.rwkv.choice import EngineName
@@ -52,7 +52,8 @@ SeedOption = Annotated[
     ),
 ]
 TempoOption = Annotated[
-    float | None, typer.Option("--tempo", "-t", help="Beats a minute, for every song.")
+    float | None,
+    typer.Option("--tempo", "-t", callback=finite, help="Beats a minute, for every song."),
 ]
 KeyOption = Annotated[
     str | None, typer.Option("--key", "-k", help="One key for every song: C, Eb, F#m.")

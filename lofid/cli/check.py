@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from lofid.cli._terminal import OUT, JsonOption, print_json
-from lofid.compose.preset import checked_preset, read_preset
+from lofid.cli._terminal import OUT, JsonOption, escaped, print_json
+from lofid.compose.preset import checked_preset, line_of, read_preset
 from lofid.errors import LofidError
 
 
@@ -45,9 +45,9 @@ def check(
     else:
         for path, findings in found.items():
             for finding in findings:
-                OUT.print(finding.message, highlight=False, markup=False, soft_wrap=True)
+                OUT.print(escaped(finding.message), highlight=False, markup=False, soft_wrap=True)
             if not findings:
-                OUT.print(f"{path}: fine", highlight=False, markup=False, soft_wrap=True)
+                OUT.print(f"{escaped(path)}: fine", highlight=False, markup=False, soft_wrap=True)
     if any(found.values()):
         raise typer.Exit(1)
 
@@ -56,14 +56,29 @@ def _findings(path: Path) -> list[Finding]:
     """What is wrong with a file."""
     try:
         if path.suffix == ".toml":
-            _, mistakes = checked_preset(read_preset(path), path.stem, str(path))
-            return [Finding(str(mistake), mistake.line, mistake.key) for mistake in mistakes]
+            text = read_preset(path)
+            preset, mistakes = checked_preset(text, path.stem, str(path))
+            found = [Finding(str(mistake), mistake.line, mistake.key) for mistake in mistakes]
+            if preset.style is not None:
+                found += _style_findings(preset.style, line_of(text, "style"))
+            return found
         if path.suffix == ".lofistate":
             _check_session(path)
             return []
     except LofidError as error:
         return [Finding(str(error))]
     return [Finding(f"The file '{path}' is neither a preset (.toml) nor a session (.lofistate).")]
+
+
+def _style_findings(style: str, line: int | None) -> list[Finding]:
+    """What is wrong with the style that a preset names."""
+    from lofid.compose.voices import load_voices
+
+    try:
+        load_voices(style=style)
+    except LofidError as error:
+        return [Finding(str(error), line, "style")]
+    return []
 
 
 def _check_session(path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lofid.cli._daemon import SESSION, Connect, ConnectOption, KeysOption, SessionOption, connector
 from lofid.cli._from_here import named_from_here, output_from_here
-from lofid.cli._terminal import OUT, JsonOption, in_words, print_json
+from lofid.cli._terminal import OUT, JsonOption, finite, in_words, print_json
 from lofid.compose.preset import own_names, preset_names
 from lofid.music.notes import Part
 from lofid.music.parameters import PARAMETERS, Kind
@@ -183,7 +183,9 @@ def set_(
 def volume(
     context: typer.Context,
     part: PartArgument,
-    level: Annotated[float, typer.Argument(help="In dB against a balanced mix: -40 to 6.")],
+    level: Annotated[
+        float, typer.Argument(callback=finite, help="In dB against a balanced mix: -40 to 6.")
+    ],
     json: JsonOption = False,
 ) -> None:
     """Set the level of a part.

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from lofid.cli._terminal import ERR, OUT, JsonOption, print_json, remark
+from lofid.cli._terminal import ERR, OUT, JsonOption, escaped, print_json, remark
 from lofid.errors import LofidError
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def list_(data: DataOption = None, json: JsonOption = False) -> None:
     for manifest in own:
         bars = f"{manifest.keys_bars} bars of keys, {manifest.drums_bars} of drums"
         here = _songs(manifest.songs)
-        table.add_row(f"[bold]{escape(manifest.name)}[/bold]", here, "your own", bars)
+        table.add_row(f"[bold]{escape(escaped(manifest.name))}[/bold]", here, "your own", bars)
     OUT.print(table)
 
 
@@ -202,9 +202,17 @@ def add(
     target = _folder(data)
     chosen = name if name is not None else folder.resolve().name
     own.own_folder(target, chosen)  # a name that will not do is said before the work
-    with _bar("Listening", bytes_=False) as told:
-        pieces, findings = own.own_pieces(folder, told)
+    try:
+        with _bar("Listening", bytes_=False) as told:
+            pieces, findings = own.own_pieces(folder, told)
+    except own.NothingUsable as error:
+        if json:
+            print_json({"name": chosen, "songs": 0, "left_out": _plain(error.findings)})
+        else:
+            _tell_left_out(error.findings)
+        raise
     place = own.save_own(target, chosen, pieces, findings)
+    name = escaped(chosen)
     bars = [sum(len(piece.bars) for piece in part) for part in (pieces.keys, pieces.drums)]
     if json:
         print_json(
@@ -215,20 +223,21 @@ def add(
                 "styles": list(pieces.styles),
                 "keys_bars": bars[0],
                 "drums_bars": bars[1],
-                "left_out": [
-                    {"path": item.path, "reason": item.reason, "detail": item.detail}
-                    for item in findings
-                ],
+                "left_out": _plain(findings),
             }
         )
         return
     OUT.print(
-        f"{chosen}: {_songs(len(pieces.songs))}, {bars[0]} bars of keys, {bars[1]} of drums",
+        f"{name}: {_songs(len(pieces.songs))}, {bars[0]} bars of keys, {bars[1]} of drums",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
     _tell_left_out(findings)
+
+
+def _plain(findings: "tuple[Finding, ...]") -> list[dict[str, str]]:
+    return [{"path": item.path, "reason": item.reason, "detail": item.detail} for item in findings]
 
 
 def _tell_left_out(findings: "tuple[Finding, ...]") -> None:
@@ -239,7 +248,7 @@ def _tell_left_out(findings: "tuple[Finding, ...]") -> None:
     OUT.print(f"Left out: {in_numbers(findings)}", highlight=False)
     for item in findings[:_SHOWN]:
         detail = f" ({item.detail})" if item.detail else ""
-        text = f"  {item.path}: {item.reason}{detail}"
+        text = f"  {escaped(item.path)}: {item.reason}{escaped(detail)}"
         OUT.print(text, highlight=False, markup=False, soft_wrap=True)
     if len(findings) > _SHOWN:
         OUT.print(f"  and {len(findings) - _SHOWN} more: --json lists all", highlight=False)

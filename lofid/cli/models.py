@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from lofid.cli._terminal import ERR, OUT, JsonOption, print_json, remark
+from lofid.cli._terminal import ERR, OUT, JsonOption, escaped, print_json, remark
 from lofid.errors import LofidError
 
 if TYPE_CHECKING:
@@ -42,10 +43,15 @@ def list_models(json: JsonOption = False) -> None:
     ]
     for name in installed_names():
         folder = models_folder() / name
-        for player in present(folder):
+        try:
+            players = present(folder)
+        except LofidError as error:  # one damaged model does not hide the others
+            remark(error)
+            continue
+        for player in players:
             try:
                 found.append((name, player, load_model(folder / player)))
-            except LofidError as error:  # one damaged file does not hide the others
+            except LofidError as error:
                 remark(error)
     if json:
         print_json([{"name": name, "player": who, **_plain(one)} for name, who, one in found])
@@ -56,7 +62,8 @@ def list_models(json: JsonOption = False) -> None:
     for name, player, model in found:
         config = model.card.config
         size = f"{config.layers} x {config.width}"
-        table.add_row(name, player, size, model.card.vocabulary, model.hash)
+        texts = name, player, size, model.card.vocabulary, model.hash
+        table.add_row(*(escape(escaped(text)) for text in texts))
     OUT.print(table)
 
 
@@ -202,7 +209,7 @@ def _need_torch() -> None:
 
 
 def _tell(text: str) -> None:
-    OUT.print(text, highlight=False, markup=False, soft_wrap=True)
+    OUT.print(escaped(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _plain(model: "Model") -> dict[str, object]:

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lofid.cli._terminal import ERR, OUT, JsonOption, in_words, print_json
+from lofid.cli._terminal import OUT, JsonOption, escaped, in_words, print_json, remark
 from lofid.compose.preset import Preset, load_preset, preset_names
 from lofid.errors import LofidError
 from lofid.music.parameters import PARAMETERS
@@ -36,15 +36,17 @@ def presets(
         try:
             found.append(load_preset(known))
         except LofidError as error:  # a file of the user's own
-            ERR.print(f"{error}", highlight=False, markup=False, soft_wrap=True)
+            remark(error)
     if json:
         print_json([_plain(preset) for preset in found])
         return
     table = Table("Preset", "Tempo", "What it is", box=None, pad_edge=False)
     for preset in found:
         tempo = f"{preset.settings.music.tempo:g}"
-        description = escape(preset.description) + (" [dim](your own)[/dim]" if preset.own else "")
-        table.add_row(f"[bold]{escape(preset.name)}[/bold]", tempo, description)
+        description = escape(escaped(preset.description)) + (
+            " [dim](your own)[/dim]" if preset.own else ""
+        )
+        table.add_row(f"[bold]{escape(escaped(preset.name))}[/bold]", tempo, description)
     OUT.print(table)
 
 
@@ -52,8 +54,8 @@ def _show(preset: Preset, json: bool) -> None:
     if json:
         print_json(_plain(preset))
         return
-    about = f": {escape(preset.description)}" if preset.description else ""
-    OUT.print(f"[bold]{escape(preset.name)}[/bold]{about}\n")
+    about = f": {escape(escaped(preset.description))}" if preset.description else ""
+    OUT.print(f"[bold]{escape(escaped(preset.name))}[/bold]{about}\n")
     table = Table("Parameter", "Value", "Takes", "What it does", box=None, pad_edge=False)
     for path, parameter in PARAMETERS.items():
         value = parameter.plain(preset.settings.value(path))

@@ -27,9 +27,10 @@ from lofid.cli._station import (
     chosen_seed,
     opened_station,
 )
-from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, escaped, finite, print_json
 from lofid.compose.preset import Preset
 from lofid.errors import LofidError
+from lofid.files import check_place
 from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.parameters import Settings
@@ -49,7 +50,9 @@ def render(
     bars: Annotated[int | None, typer.Option("--bars", "-b", min=1, help="How many bars.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", "-m", min=0.01, help="At least how long. Default: 3."),
+        typer.Option(
+            "--minutes", "-m", min=0.01, callback=finite, help="At least how long. Default: 3."
+        ),
     ] = None,
     preset: PresetOption = DEFAULT_PRESET,
     seed: SeedOption = None,
@@ -100,6 +103,8 @@ def render(
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         # First the files: what cannot be written is told before anything is made.
+        if as_notes:
+            check_place(out)
         outputs = {} if as_notes else stack.enter_context(_opened_files(out, stems, chosen, seed))
         progress = stack.enter_context(_progress())
         station = stack.enter_context(
@@ -131,7 +136,7 @@ def render(
         print_json(report)
         return
     OUT.print(
-        f"{out}: {length.bars_done} bars, {_clock(seconds)}, preset {chosen.name}, "
+        f"{escaped(out)}: {length.bars_done} bars, {_clock(seconds)}, preset {chosen.name}, "
         f"seed {seed}, written in {_clock(took)} by {engine_name}"
         + (f"; stems lie {-stems_level:g} dB lower than in the mix" if stems_level else ""),
         highlight=False,

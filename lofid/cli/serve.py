@@ -20,7 +20,7 @@ from lofid.cli._station import (
     StyleOption,
     chosen_seed,
 )
-from lofid.cli._terminal import ERR, obey
+from lofid.cli._terminal import ERR, LogFormatter, obey
 from lofid.errors import LofidError
 from lofid.outputs import KINDS
 from lofid.rwkv.choice import EngineName
@@ -84,7 +84,9 @@ def serve(
     from lofid.service.notify import Notifier
     from lofid.service.places import Places
 
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    shown = logging.StreamHandler()
+    shown.setFormatter(LogFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[shown])
     keep_tidy()
     notifier = Notifier.taken_from(os.environ)
     places = Places.of(session)

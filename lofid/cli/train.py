@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import progress as rich_progress
 
-from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json
+from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, finite, print_json
 from lofid.cli.data import DataOption
 from lofid.errors import LofidError
 
@@ -59,11 +59,18 @@ def train(
     ] = None,
     tokens: Annotated[
         float | None,
-        typer.Option("--tokens", min=1, help="Budget, such as 20e6; may change on resuming."),
+        typer.Option(
+            "--tokens", min=1, callback=finite, help="Budget, such as 20e6; may change on resuming."
+        ),
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", min=0, help="Stop with a checkpoint after so many minutes."),
+        typer.Option(
+            "--minutes",
+            min=0,
+            callback=finite,
+            help="Stop with a checkpoint after so many minutes.",
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Lanes that are read side by side.")
@@ -76,11 +83,15 @@ def train(
         typer.Option("--accumulate", min=1, help="Read the lanes in so many parts: less memory."),
     ] = 1,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0, help="Highest learning rate.")
+        float | None, typer.Option("--rate", min=0, callback=finite, help="Highest learning rate.")
     ] = None,
     balance: Annotated[
         float | None,
-        typer.Option("--balance", help="Oversample rare styles: 0 not at all, 1 to equal shares."),
+        typer.Option(
+            "--balance",
+            callback=finite,
+            help="Oversample rare styles: 0 not at all, 1 to equal shares.",
+        ),
     ] = None,
     average: Annotated[
         int | None,

@@ -1,5 +1,6 @@
 """``lofid tune`` and ``lofid styles``: a style from a folder of MIDI files, and those at hand."""
 
+import math
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -7,10 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import progress as rich_progress
+from rich.markup import escape
 from rich.table import Table
 
 from lofid.cli._station import ModelOption
-from lofid.cli._terminal import ERR, OUT, JsonOption, StopRequest, print_json, remark
+from lofid.cli._terminal import (
+    ERR,
+    OUT,
+    JsonOption,
+    StopRequest,
+    escaped,
+    finite,
+    print_json,
+    remark,
+)
 from lofid.errors import LofidError
 from lofid.files import alone_in, unfinished
 from lofid.rwkv.styles import Method, load_style, save_style, style_names, style_path
@@ -36,7 +47,12 @@ def tune(
     ] = Method.STATE,
     minutes: Annotated[
         float,
-        typer.Option("--minutes", min=0.01, help="About so long at most; it ends when it is done."),
+        typer.Option(
+            "--minutes",
+            min=0.01,
+            callback=finite,
+            help="About so long at most; it ends when it is done.",
+        ),
     ] = 15.0,
     model: ModelOption = None,
     data: Annotated[
@@ -125,7 +141,9 @@ def tune(
                 highlight=False,
                 soft_wrap=True,
             )
-    OUT.print(f"Play it with: lofid play --style {name}", highlight=False, soft_wrap=True)
+    OUT.print(
+        f"Play it with: lofid play --style {name}", highlight=False, soft_wrap=True, markup=False
+    )
 
 
 def styles(json: JsonOption = False) -> None:
@@ -155,13 +173,12 @@ def styles(json: JsonOption = False) -> None:
     for style in found:
         card = style.card
         losses = (
-            f"{player} {card.metrics[f'{player}_before']:.3f} → "
-            f"{card.metrics[f'{player}_after']:.3f}"
+            f"{player} {card.metrics.get(f'{player}_before', math.nan):.3f} → "
+            f"{card.metrics.get(f'{player}_after', math.nan):.3f}"
             for player in card.models
         )
-        table.add_row(
-            style.name, card.method.value, card.source, ", ".join(card.models), "; ".join(losses)
-        )
+        texts = (style.name, card.method, card.source, ", ".join(card.models), "; ".join(losses))
+        table.add_row(*(escape(escaped(text)) for text in texts))
     OUT.print(table)
 
 

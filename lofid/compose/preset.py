@@ -137,16 +137,16 @@ def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[Pres
     description = document.pop("description", "")
     if not isinstance(description, str):
         message = f"The description of preset '{source}' must be a text in quotes."
-        mistakes.append(PresetMistake(message, _line(text, None, "description"), "description"))
+        mistakes.append(PresetMistake(message, line_of(text, "description"), "description"))
         description = ""
     style = document.pop("style", None)
     if style is not None and not (isinstance(style, str) and style):
         message = f"The style of preset '{source}' must be a name in quotes."
-        mistakes.append(PresetMistake(message, _line(text, None, "style"), "style"))
+        mistakes.append(PresetMistake(message, line_of(text, "style"), "style"))
         style = None
     for group, table in document.items():
         if not isinstance(table, dict) or group not in GROUPS:
-            line_number = _line(text, None, group)
+            line_number = line_of(text, group)
             message = (
                 f"'{group}' ({_place(source, line_number)}) is no table of parameters; "
                 f"the tables are {', '.join(f'[{known}]' for known in GROUPS)}."
@@ -154,7 +154,7 @@ def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[Pres
             mistakes.append(PresetMistake(message, line_number, group))
             continue
         for key, value in table.items():
-            path, line_number = f"{group}.{key}", _line(text, group, key)
+            path, line_number = f"{group}.{key}", line_of(text, key, group)
             try:
                 settings = settings.with_value(path, value, _place(source, line_number))
             except LofidError as error:
@@ -242,8 +242,8 @@ def _place(source: str, line: int | None) -> str:
     return source if line is None else f"{source}, line {line}"
 
 
-def _line(text: str, group: str | None, key: str) -> int | None:
-    """The line where a key of a group, or a group (None), is written; tomllib does not tell."""
+def line_of(text: str, key: str, group: str | None = None) -> int | None:
+    """The line where a key (of a group), or a group, is written; tomllib does not tell."""
     table: str | None = None
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[\s*([\w.-]+)\s*\]", line)

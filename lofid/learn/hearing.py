@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lofid.errors import LofidError
+from lofid.files import read_file
 from lofid.learn.beats import aligned
 from lofid.learn.estimate import estimate_chords, estimate_keys, profiles
 from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece, cut_bars, moved, trimmed
@@ -105,7 +106,7 @@ def _readable(path: Path) -> Song:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise Refused(Reason.TOO_LONG, f"{size / 1e6:.1f} MB")
-        song = parse_midi(path.read_bytes(), path)
+        song = parse_midi(read_file(path, "MIDI file", MAX_BYTES), path)
     except OSError as error:
         raise Refused(Reason.DAMAGED, f"cannot be read: {error.strerror}") from error
     except LofidError as error:

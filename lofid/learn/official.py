@@ -5,6 +5,7 @@ music: what the token ids of a foreign model mean, somebody must say.
 """
 
 import re
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lofid.errors import LofidError
-from lofid.files import replacing
+from lofid.files import opened_file, replacing
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
 from lofid.rwkv.weights import Model, ModelCard, Tensors, check_tensors
 from lofid.tokens import drums, keys, thesis
@@ -25,7 +26,9 @@ VOCABULARIES: Final = {
 }
 """What an imported model's token ids may be said to mean."""
 
-_WRAPPER = "_forward_module."  # left in the names by DeepSpeed
+_WRAPPERS = ("_forward_module.", "module.", "_orig_mod.", "model.")
+"""Left before the names by DeepSpeed, DataParallel, torch.compile and Lightning, also several."""
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _LAYER = re.compile(r"blocks\.(\d+)\.")
 
 
@@ -69,26 +72,40 @@ def import_official(path: Path, vocabulary: str = UNKNOWN) -> Model:
 
 
 def _read(path: Path) -> Tensors:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise LofidError(
-            f"The checkpoint '{path}' could not be read ({error.strerror or error}); check the "
-            "path."
-        ) from error
-    except Exception as error:  # torch raises whatever its unpickler meets
-        raise LofidError(
-            f"The file '{path}' is damaged or no plain checkpoint of torch "
-            f"({(str(error).splitlines() or [repr(error)])[0]}); get it again."
-        ) from error
+    with opened_file(path, "checkpoint") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise LofidError(
+                f"The file '{path}' only names weights that Git LFS keeps elsewhere; get them with "
+                "'git lfs pull' in its repository, or download the file itself."
+            )
+        file.seek(0)
+        try:
+            with warnings.catch_warnings(action="ignore"):  # that an odd file is to be reported
+                found = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever its unpickler meets
+            # Its own words advise to run what is in the file.
+            raise LofidError(
+                f"The file '{path}' is damaged or no plain checkpoint of torch, one that holds "
+                "weights and no code; get one of weights alone from whoever made it."
+            ) from error
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]  # beside what a training run keeps
     if not isinstance(found, dict) or not all(map(_is_plain, found.values())):
         raise LofidError(
             f"The file '{path}' holds no plain tensors by name; use a '.pth' of weights alone."
         )
     return {
-        str(name).removeprefix(_WRAPPER): tensor.detach().float().contiguous().numpy()
+        _bare(str(name)): tensor.detach().float().contiguous().numpy()
         for name, tensor in found.items()
     }
+
+
+def _bare(name: str) -> str:
+    """A tensor's name without what wrapped its model."""
+    for wrapper in _WRAPPERS:
+        if name.startswith(wrapper):
+            return _bare(name.removeprefix(wrapper))
+    return name
 
 
 def _is_plain(one: object) -> bool:

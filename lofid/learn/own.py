@@ -15,6 +15,7 @@ training.
 """
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from lofid.errors import LofidError
-from lofid.files import write_durably
+from lofid.files import path_as_text, read_file, write_durably
 from lofid.learn.archives import data_folder
 from lofid.learn.hearing import Reason, Refused, hear
 from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece
@@ -34,6 +35,8 @@ from lofid.music.notes import Note
 VERSION = 1
 """Of the prepared format."""
 MANIFEST = "own.json"
+MOST_BYTES = 2**31
+"""Of a set's files."""
 SUFFIXES = (".mid", ".midi", ".kar", ".smf", ".rmi")
 
 
@@ -82,6 +85,29 @@ class OwnPieces:
         return OwnPieces(tuple(song for song in self.songs if song.style == style))
 
 
+_ADVICE = {
+    Reason.DAMAGED: "export them again from the program they came from",
+    Reason.TOO_LONG: "cut them into songs",
+    Reason.NOT_FOUR_FOUR: "add some in 4/4",
+    Reason.NO_BEAT: "add some that were played to a click",
+    Reason.TEMPO: "save them with the tempo that is meant",
+}
+"""What to do about files that are left out for a reason."""
+
+
+class NothingUsable(LofidError):
+    """No file of a folder can be used; ``findings`` say why, file by file."""
+
+    def __init__(self, folder: Path, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        (commonest, _), *_ = Counter(finding.reason for finding in findings).most_common(1)
+        advice = _ADVICE.get(commonest, "add files with more music in them")
+        super().__init__(
+            f"None of the {len(findings)} MIDI files in '{path_as_text(folder)}' can be used "
+            f"({in_numbers(findings)}); {advice}."
+        )
+
+
 def own_pieces(
     folder: Path, heard: Callable[[int, int], None] | None = None
 ) -> tuple[OwnPieces, tuple[Finding, ...]]:
@@ -98,39 +124,57 @@ def own_pieces(
     if not folder.is_dir():
         fault = "is a file" if folder.is_file() else "does not exist"
         raise LofidError(f"The folder '{folder}' {fault}; name a folder with MIDI files.")
-    try:
-        files = sorted(
-            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
-    except OSError as error:
-        raise LofidError(f"The folder '{folder}' cannot be read ({error.strerror}).") from error
-    if not files:
+    files, findings = _midi_files(folder)
+    if not files and not findings:
         raise LofidError(
             f"The folder '{folder}' holds no MIDI files (.mid or .midi); name the one that does."
         )
     songs: list[OwnSong] = []
-    findings: list[Finding] = []
     known: dict[str, str] = {}
     for index, path in enumerate(files):
         inside = path.relative_to(folder)
-        name = inside.as_posix()
+        name = path_as_text(inside)
         try:
-            style = inside.parts[0] if len(inside.parts) > 1 else ""
+            style = path_as_text(inside.parts[0]) if len(inside.parts) > 1 else ""
             song = hear(path, style)
             if song.digest in known:
                 raise Refused(Reason.DUPLICATE, f"the same notes as {known[song.digest]}")
             known[song.digest] = name
             songs.append(OwnSong(name, style, song.keys, song.drums))
         except Refused as refused:
-            findings.append(Finding(name, refused.reason, refused.detail))
+            findings.append(Finding(name, refused.reason, path_as_text(refused.detail)))
         if heard is not None:
             heard(index + 1, len(files))
     if not songs:
-        raise LofidError(
-            f"None of the {len(files)} MIDI files in '{folder}' can be used "
-            f"({in_numbers(findings)}); add files in 4/4 with more than one note."
-        )
+        raise NothingUsable(folder, findings)
     return OwnPieces(tuple(songs)), tuple(findings)
+
+
+def _midi_files(folder: Path) -> tuple[list[Path], list[Finding]]:
+    """The MIDI files below a folder, in order, and the folders that nobody may look into.
+
+    Links are followed; a folder that is reached by several ways is entered once.
+    """
+    findings: list[Finding] = []
+
+    def unreadable(error: OSError) -> None:
+        inside = Path(str(error.filename)).relative_to(folder)
+        reason = f"cannot be read: {error.strerror}"
+        findings.append(Finding(path_as_text(inside), Reason.DAMAGED, reason))
+
+    files: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for place, inner, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        inner.sort()
+        status = Path(place).stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen:
+            inner.clear()
+            continue
+        seen.add(identity)
+        paths = (Path(place, name) for name in names)
+        files += (path for path in paths if path.suffix.lower() in SUFFIXES)
+    return sorted(files), findings
 
 
 def in_numbers(findings: Sequence[Finding]) -> str:
@@ -240,8 +284,9 @@ def save_own(data: Path, name: str, pieces: OwnPieces, findings: Sequence[Findin
 def own_manifest(folder: Path) -> OwnManifest:
     """What the prepared set in ``folder`` says of itself; raises :class:`LofidError`."""
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=OwnManifest)
-    except (OSError, msgspec.MsgspecError) as error:
+        content = read_file(folder / MANIFEST, "set's list", MOST_BYTES)
+        manifest = msgspec.json.decode(content, type=OwnManifest)
+    except (LofidError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
         raise _damaged(folder, error) from error
     if manifest.version != VERSION:
         raise LofidError(
@@ -255,12 +300,12 @@ def load_own(folder: Path) -> tuple[OwnPieces, tuple[Finding, ...]]:
     """A prepared set; raises :class:`LofidError` for one that is damaged or of another version."""
     manifest = own_manifest(folder)
     try:
-        content = (folder / manifest.pieces).read_bytes()
+        content = read_file(folder / Path(manifest.pieces).name, "set's file", MOST_BYTES)
         if hashlib.sha256(content).hexdigest() != manifest.sha256:
             raise ValueError("its checksum differs")
         decoder = msgspec.json.Decoder(_PlainSong)
         songs = tuple(_song(decoder.decode(line)) for line in content.splitlines())
-    except (OSError, ValueError, LofidError) as error:  # msgspec's errors are ValueErrors
+    except (ValueError, TypeError, RecursionError, LofidError) as error:
         raise _damaged(folder, error) from error
     return OwnPieces(songs), manifest.left_out
 

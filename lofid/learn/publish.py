@@ -51,7 +51,10 @@ def from_pretrained(source: str | Path, player: str, vocabulary_hash: str | None
         return load_model(Path(source) / player, vocabulary_hash)
     with tempfile.TemporaryDirectory() as folder:
         _download(str(source), Path(folder))
-        return load_model(Path(folder) / player, vocabulary_hash)
+        try:
+            return load_model(Path(folder) / player, vocabulary_hash)
+        except LofidError as error:
+            raise LofidError(str(error).replace(folder, str(source))) from error
 
 
 def push_to_hub(folder: Path, repository: str) -> str:
@@ -87,7 +90,7 @@ def install(name: str, source: str | Path, target: Path) -> dict[str, Model]:
             try:
                 new = scratch / "new"
                 _fetch(source, new)
-                models = {player: load_model(new / player) for player in present(new)}
+                models = _checked(new, source)
                 if target.exists():
                     target.rename(scratch / "old")
                 new.rename(target)
@@ -99,6 +102,14 @@ def install(name: str, source: str | Path, target: Path) -> dict[str, Model]:
             "room there, or check who owns it."
         ) from error
     return models
+
+
+def _checked(folder: Path, source: str | Path) -> dict[str, Model]:
+    """The models that came from ``source`` into a folder of ours, which errors do not name."""
+    try:
+        return {player: load_model(folder / player) for player in present(folder)}
+    except LofidError as error:
+        raise LofidError(str(error).replace(str(folder), str(source))) from error
 
 
 def _clear(scratch: Path, target: Path) -> None:

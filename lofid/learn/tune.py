@@ -642,9 +642,12 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "alloc" in str(error):
+        # On a CPU torch has no type of its own for it.
+        exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if exhausted or "can't allocate memory" in str(error):
+            reason = (str(error).strip().splitlines() or ["nothing more is said"])[0]
             raise LofidError(
-                "There is not enough memory to tune; close other programs, or tune with "
-                "--method state, which needs least."
+                f"There is not enough memory to tune ({reason}); close other programs, or tune "
+                "with --method state, which needs least."
             ) from error
         raise

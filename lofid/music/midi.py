@@ -16,7 +16,7 @@ from typing import Any
 import mido
 
 from lofid.errors import LofidError
-from lofid.files import replacing
+from lofid.files import read_file, replacing
 from lofid.music import smf
 from lofid.music.chords import PITCH_CLASSES, Key, Mode
 from lofid.music.notes import BEATS_PER_BAR, EARLIEST_START, PPQ, TICKS_PER_BAR, Note, Part
@@ -28,6 +28,9 @@ CHANNEL = MappingProxyType({Part.KEYS: 0, Part.MELODY: 1, Part.BASS: 2, Part.DRU
 
 GM_PROGRAM = MappingProxyType({Part.KEYS: 4, Part.MELODY: 11, Part.BASS: 33, Part.DRUMS: 0})
 """General MIDI programs (0-127) where nobody chooses: Rhodes, vibraphone, fingered bass, kit."""
+
+MOST_BYTES = 2**26
+"""Of a MIDI file that is read; what a session of days makes is smaller."""
 
 _BANK, _SUSTAIN = 0, 64
 _ALL_SOUND_OFF, _RESET_CONTROLLERS, _ALL_NOTES_OFF = 120, 121, 123
@@ -157,14 +160,7 @@ def split_bars(
 
 def read_midi(path: Path) -> Song:
     """Read a type 0 or 1 file; raises :class:`LofidError` as :func:`parse_midi`, or unreadable."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LofidError(
-            f"The MIDI file '{path}' could not be read ({error.strerror}); "
-            "check its name and permissions."
-        ) from error
-    return parse_midi(content, path)
+    return parse_midi(read_file(path, "MIDI file", MOST_BYTES), path)
 
 
 def parse_midi(content: bytes, path: Path) -> Song:

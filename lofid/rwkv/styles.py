@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from lofid import __version__
 from lofid.errors import LofidError
-from lofid.files import xdg_folder
+from lofid.files import user_path, xdg_folder
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
 from lofid.rwkv.state import State
 from lofid.rwkv.weights import (
     INDEX,
+    NO_SENSE,
     SINGLE,
     Model,
     Tensors,
@@ -37,6 +38,9 @@ METADATA: Final = "lofid-style"
 
 WKV: Final = "initial.wkv"
 """Name, after the player's, of a tuned state: [layers, heads, 64 (key), 64 (value)]."""
+
+SUFFIX: Final = ".safetensors"
+"""Of a style's file."""
 
 _DOWN, _UP = ".lora_down", ".lora_up"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -75,7 +79,7 @@ class StyleCard:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
-        """The inverse; KeyError, TypeError or ValueError for what is no style's card."""
+        """The inverse; raises one of ``NO_SENSE`` for what is no style's card."""
         entries = json.loads(metadata[METADATA])
         return cls(
             method=Method(entries["method"]),
@@ -183,12 +187,17 @@ def data_folder() -> Path:
 
 def style_path(name: str) -> Path:
     """Where the style of a name is kept; :class:`LofidError` for what can be no name."""
-    return data_folder() / "styles" / f"{_checked(name, 'style')}.safetensors"
+    if name.endswith(SUFFIX):
+        raise LofidError(
+            f"The name '{name[:80]}' cannot be a style's, as it would be taken for a file; leave "
+            f"out '{SUFFIX}'."
+        )
+    return data_folder() / "styles" / f"{_checked(name, 'style')}{SUFFIX}"
 
 
 def style_names() -> list[str]:
     """The styles that are kept here, in order."""
-    return sorted(path.stem for path in (data_folder() / "styles").glob("[!.]*.safetensors"))
+    return sorted(path.stem for path in (data_folder() / "styles").glob(f"[!.]*{SUFFIX}"))
 
 
 def save_style(path: Path, style: Style) -> None:
@@ -210,11 +219,14 @@ def save_style(path: Path, style: Style) -> None:
 
 
 def load_style(name: str) -> Style:
-    """The style of a name, or of a file whose path ends in ``.safetensors``.
+    """The style of a name, or of a path, with or without ``.safetensors`` at its end.
 
     Raises :class:`LofidError` where there is none, or it is damaged.
     """
-    path = Path(name) if name.endswith(".safetensors") else style_path(name)
+    is_path = name.endswith(SUFFIX) or "/" in name
+    path = user_path(name) if is_path else style_path(name)
+    if is_path and path.suffix != SUFFIX:
+        path = path.with_name(path.name + SUFFIX)
     if not path.exists():
         known = ", ".join(style_names())
         raise LofidError(
@@ -228,9 +240,10 @@ def load_style(name: str) -> Style:
     tensors, metadata, digest = read_tensors(path)
     try:
         card = StyleCard.from_metadata(metadata)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except NO_SENSE as error:
         raise LofidError(
-            f"The file '{path}' is no style of lofid ({error!r}); make one with 'lofid tune'."
+            f"The file '{path}' is no style of lofid (its card cannot be read: "
+            f"{type(error).__name__}); make one with 'lofid tune'."
         ) from error
     for tensor, values in tensors.items():
         if not np.isfinite(values).all():

@@ -40,7 +40,14 @@ SHARD_BYTES: Final = 16_000_000
 MOST_BYTES: Final = 32 * 2**30
 """A file beyond this is none of weights that this machine could play."""
 
-_NO_SENSE: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+NO_SENSE: Final = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 """What JSON that a stranger wrote may raise when it is read."""
 
 _HEADER_BYTES: Final = 200_000  # of a shard: names and places of its tensors, and the card
@@ -306,7 +313,7 @@ def load_model(
         tensors, metadata, digest = read(path)
     try:
         card = ModelCard.from_metadata(metadata)
-    except _NO_SENSE as error:
+    except NO_SENSE as error:
         raise LofidError(
             f"The file '{path}' carries no card of a lofid model; use the model file that "
             "'lofid train' names at its end, or import them with 'lofid models import'."
@@ -331,7 +338,7 @@ def _identity(path: Path) -> tuple[dict[str, str], str]:
             metadata = json.loads(content)["metadata"]
             return metadata, _digest_of_shards(metadata["sha256"])
         return _metadata(content), _sha256(content)
-    except _NO_SENSE:
+    except NO_SENSE:
         return {}, ""  # whoever reads all of it will say what is wrong
 
 
@@ -354,7 +361,7 @@ def _read_shards(path: Path) -> tuple[Tensors, dict[str, str], str]:
         place: dict[str, str] = dict(index["weight_map"])
         if set(place.values()) != set(digests) or any(Path(n).name != n for n in digests):
             raise ValueError("its shards are not those that it lists")
-    except _NO_SENSE as error:
+    except NO_SENSE as error:
         raise LofidError(
             f"The index '{path}' is damaged or none of a lofid model ({error!r}); get it again."
         ) from error

@@ -95,3 +95,13 @@ def test_own_presets_are_listed_and_a_broken_one_is_told(tmp_path: Path) -> None
     assert "Mine. (your own)" in line
     assert "broken.toml" in result.stderr
     assert lofid("presets", "mine", XDG_CONFIG_HOME=str(tmp_path)).returncode == 0
+
+
+def test_a_preset_whose_style_is_missing_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('style = "gone"\n')
+    result = lofid("check", path, "--json", XDG_DATA_HOME=str(tmp_path))
+    assert result.returncode == 1
+    ((finding,),) = [entry["findings"] for entry in json.loads(result.stdout)]
+    assert "no style 'gone'" in finding["message"]
+    assert (finding["key"], finding["line"]) == ("style", 1)

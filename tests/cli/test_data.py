@@ -123,3 +123,22 @@ def test_what_cannot_be_done_is_one_sentence(
     assert result.returncode == 1
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_where_nothing_can_be_used_the_reasons_are_told(lofid: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ("a.mid", "b\x1b[2J.mid"):
+        (folder / name).write_bytes(b"MThd")
+    told = lofid("add", str(folder), "--json")
+    assert told.returncode == 1
+    report = json.loads(told.stdout)
+    assert (report["songs"], [item["reason"] for item in report["left_out"]]) == (
+        0,
+        2 * ["damaged"],
+    )
+    assert "(2 damaged); export them again" in told.stderr
+    told = lofid("add", str(folder))
+    assert "a.mid: damaged" in told.stdout
+    assert r"b\x1b[2J.mid: damaged" in told.stdout
+    assert "\x1b" not in told.stdout + told.stderr

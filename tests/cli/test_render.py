@@ -13,6 +13,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from lofid.cli import app
+from lofid.errors import LofidError
 from lofid.rwkv.choice import device_files
 from lofid.sound.studio import STEMS
 
@@ -116,3 +117,12 @@ def test_notes_come_with_the_presets_instruments(tmp_path: Path) -> None:
     }
     assert programs["keys"] == 0  # General MIDI: acoustic grand piano
     assert programs["drums"] == 40  # and the brush kit
+
+
+@pytest.mark.parametrize("ending", [".mid", ".wav"])
+def test_a_place_that_is_not_there_is_told_before_the_music(ending: str, tmp_path: Path) -> None:
+    out = tmp_path / "none" / f"x{ending}"
+    # Forty million bars would take days.
+    result = CliRunner().invoke(app, ["render", str(out), "--bars", "40000000"])
+    assert isinstance(result.exception, LofidError)
+    assert "could not be written" in str(result.exception)

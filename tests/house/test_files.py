@@ -18,7 +18,15 @@ import pytest
 from lofid.compose.preset import load_preset
 from lofid.compose.session import load_moment, read_label
 from lofid.errors import LofidError
-from lofid.files import alone_in, read_file, replacing, sync_folder
+from lofid.files import (
+    alone_in,
+    check_place,
+    path_as_text,
+    read_file,
+    replacing,
+    sync_folder,
+    unfinished,
+)
 from lofid.rwkv.styles import load_style
 from lofid.rwkv.weights import load_model
 from lofid.service.keys import ClientKeys
@@ -173,3 +181,77 @@ def test_what_no_file_can_be_called_is_refused_in_a_sentence(name: str, tmp_path
         read_file(tmp_path / name, "preset")
     assert str(told.value).isprintable()
     str(told.value).encode()
+
+
+LONG = [f"{250 * 'x'}.wav", f"{83 * '夜'}.mid", 255 * "y", f"{125 * 'é'}.toml"]
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_name_as_long_as_the_system_allows_is_written(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with replacing(path) as temporary:
+        temporary.write_text("music")
+        assert unfinished(path) == [temporary]
+        assert unfinished(tmp_path / f"z{name[1:]}") == []
+    assert path.read_text() == "music"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_is_no_text_is_written_and_told(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\x83\x68.wav"))
+    with replacing(path) as temporary:
+        temporary.write_text("music")
+    assert [os.fsencode(one.name) for one in tmp_path.iterdir()] == [b"\x83h.wav"]
+    assert path_as_text(path) == rf"{tmp_path}/\x83h.wav"
+    with pytest.raises(LofidError, match=r"\\x83h\.wav/x' could not be written"):
+        check_place(path / "x")
+
+
+def test_a_link_stays_and_what_it_names_is_written(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    for start in ("before", None):
+        target, link = tmp_path / "kept" / f"{start}.txt", tmp_path / f"{start}.link"
+        if start is not None:
+            target.write_text(start)
+        link.symlink_to(Path("kept") / target.name)
+        with replacing(link) as temporary:
+            temporary.write_text("new")
+            assert unfinished(link) == [temporary]
+        assert link.is_symlink()
+        assert target.read_text() == "new"
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe, circle, folder = tmp_path / "pipe.wav", tmp_path / "circle", tmp_path / "folder.wav"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    circle.symlink_to(circle)
+    (tmp_path / "link").symlink_to(pipe)
+    odd = {
+        pipe: "is a pipe and",
+        tmp_path / "link": "is a pipe and",
+        folder: "is a folder and",
+        Path("/dev/null"): "is a device and",
+        circle: r"could not be written \(.*symbolic links",
+        tmp_path / "a\0b": "could not be written",
+        tmp_path / (300 * "z"): "could not be written .*too long",
+    }
+    for path, said in odd.items():
+        with pytest.raises(LofidError, match=said), replacing(path) as temporary:
+            temporary.write_text("music")
+        assert unfinished(path) == []
+    assert pipe.is_fifo()
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "circle", "folder.wav", "link", "pipe.wav"
+    ]  # fmt: skip
+
+
+def test_a_place_is_looked_at_before_there_is_anything(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("kept")
+    check_place(tmp_path / "old")
+    check_place(tmp_path / "new")
+    assert [one.name for one in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_text() == "kept"
+    with pytest.raises(LofidError, match="could not be written"):
+        check_place(tmp_path / "none" / "new")

@@ -57,13 +57,16 @@ def test_the_rwkv_package_runs_what_is_exported(tmp_path: Path) -> None:
         RwkvConfig(layers=2, width=64, vocabulary=77, mix_rank=64, decay_rank=128),
     ],
 )
-@pytest.mark.parametrize("prefix", ["", "_forward_module."])
+@pytest.mark.parametrize(
+    "prefix", ["", "_forward_module.", "module.", "_orig_mod.", "model.", "module._orig_mod.model."]
+)
 def test_a_checkpoint_of_any_size_comes_in(tmp_path: Path, config: RwkvConfig, prefix: str) -> None:
     model = a_model(config)
     # As the official trainer saves: bfloat16, perhaps with DeepSpeed's prefix.
     weights = {prefix + n: torch.from_numpy(t).bfloat16() for n, t in model.tensors.items()}
     learned = {n: torch.nn.Parameter(t) if prefix else t for n, t in weights.items()}
-    torch.save(learned, tmp_path / "rwkv-final.pth")
+    saved = {"state_dict": learned, "epoch": 3} if prefix == "model." else learned
+    torch.save(saved, tmp_path / "rwkv-final.pth")
     found = import_official(tmp_path / "rwkv-final.pth")
     assert found.card.config == config
     assert (found.card.vocabulary, found.card.step, found.card.seed) == (UNKNOWN, None, None)
@@ -95,13 +98,21 @@ class _Trap:
 def test_each_fault_has_its_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "m.pth"
-    with pytest.raises(LofidError, match="could not be read"):
+    with pytest.raises(LofidError, match="cannot be read"):
         import_official(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(LofidError, match="damaged or no plain checkpoint"):
         import_official(path)
-    path.write_bytes(pickle.dumps({"emb.weight": _Trap()}))
-    with pytest.raises(LofidError, match="damaged or no plain checkpoint"):
+    for write in (
+        lambda trap: path.write_bytes(pickle.dumps(trap)),
+        lambda trap: torch.save(trap, path),
+    ):
+        write({"emb.weight": _Trap()})
+        with pytest.raises(LofidError, match="damaged or no plain checkpoint") as refused:
+            import_official(path)
+        assert "weights_only" not in str(refused.value)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(LofidError, match="git lfs pull"):
         import_official(path)
     assert not (tmp_path / "sprung").exists()
     for odd in ([torch.zeros(3)], {"x": torch.zeros(3).to_sparse()}, {"x": torch.zeros(3).long()}):

@@ -1,6 +1,7 @@
 """One's own MIDI: what is taken, what is left out and why, and what is heard in it."""
 
 import json
+import os
 import resource
 import tempfile
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from lofid.errors import LofidError
 from lofid.learn.hearing import Reason, Refused, hear
 from lofid.learn.own import (
+    NothingUsable,
     OwnPieces,
     in_numbers,
     own_folder,
@@ -348,3 +350,67 @@ def test_a_full_disk_leaves_the_set_as_it_was(kept: tuple[OwnPieces, Path]) -> N
 def test_a_set_has_a_plain_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(LofidError, match="cannot be a folder's"):
         own_folder(tmp_path, name)
+
+
+NAMES = [b"\x83h\x83\x89\x83\x80.mid", "Müde.mid".encode("latin-1"), b"new\nline.mid"]
+
+
+def test_names_that_are_no_text_are_kept(folder: Path, tmp_path: Path, midi_writer: Writer) -> None:
+    for index, name in enumerate(NAMES):
+        place = Path(os.fsdecode(os.fsencode(folder) + b"/M\xfcde"))
+        midi_writer(place / os.fsdecode(name), {"P": _melody(2 + index)})
+    (place / os.fsdecode(b"\xff.mid")).write_bytes(b"")
+    midi_writer(folder / "good.mid", {"Piano": _comping()})
+    pieces, findings = own_pieces(folder)
+    again = own_pieces(save_own(tmp_path, "mine", pieces, findings))
+    assert again == (pieces, findings)
+    assert pieces.styles == ("", r"M\xfcde")
+    assert {song.path for song in pieces.songs} == {
+        "good.mid", r"M\xfcde/\x83h\x83\x89\x83\x80.mid", r"M\xfcde/M\xfcde.mid",
+        "M\\xfcde/new\nline.mid",
+    }  # fmt: skip
+    assert [finding.path for finding in findings] == [r"M\xfcde/\xff.mid"]
+
+
+def test_links_are_followed_once(folder: Path, tmp_path: Path, midi_writer: Writer) -> None:
+    midi_writer(tmp_path / "elsewhere" / "a.mid", {"P": _melody()})
+    midi_writer(folder / "b.RMI", {"P": _comping()})
+    (folder / "rain").symlink_to(tmp_path / "elsewhere")
+    (folder / "circle").symlink_to(folder)
+    (tmp_path / "elsewhere" / "back").symlink_to(folder)
+    (folder / "c.mid").symlink_to(tmp_path / "elsewhere" / "a.mid")
+    (folder / "none.mid").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "pipe.mid")
+    pieces, findings = own_pieces(folder)
+    assert [(song.path, song.style) for song in pieces.songs] == [
+        ("b.RMI", ""),
+        ("c.mid", ""),
+    ]
+    assert [(finding.path, finding.reason) for finding in findings] == [
+        ("none.mid", Reason.DAMAGED),
+        ("pipe.mid", Reason.DAMAGED),
+        ("rain/a.mid", Reason.DUPLICATE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metre", "bpm", "advice"), [(3, 80, "add some in 4/4"), (4, 12, "tempo that is meant")]
+)
+def test_why_nothing_can_be_used_is_said_with_what_to_do(
+    folder: Path, midi_writer: Writer, metre: int, bpm: float, advice: str
+) -> None:
+    for index in range(3):
+        midi_writer(
+            folder / f"{index}.mid",
+            {"Piano": _comping(shift=index)},
+            metas=[
+                mido.MetaMessage("time_signature", numerator=metre, denominator=4),
+                mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(bpm)),
+            ],
+        )
+    (folder / "x.mid").write_bytes(b"")
+    with pytest.raises(
+        NothingUsable, match=rf"None of the 4 .*\(3 .*, 1 damaged\); .*{advice}"
+    ) as told:
+        own_pieces(folder)
+    assert [finding.path for finding in told.value.findings] == ["0.mid", "1.mid", "2.mid", "x.mid"]

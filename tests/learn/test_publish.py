@@ -240,3 +240,12 @@ def test_a_hub_out_of_reach_has_its_sentence(
     done = lofid("models", "get", "nobody/none", home=tmp_path)
     assert done.returncode == 1
     assert "hub did not serve it" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_errors_name_the_folder_that_was_given(packed: Path, tmp_path: Path) -> None:
+    for file in (packed / "keys").glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(LofidError) as refused:
+        install("mine", packed, tmp_path / "models" / "mine")
+    assert f"{packed}/keys" in str(refused.value)
+    assert "installing" not in str(refused.value)

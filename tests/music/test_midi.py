@@ -326,9 +326,9 @@ class TestDamage:
             read(file_of(on(60, 1), off(60, 1), kind=2), tmp_path)
 
     def test_missing_file_and_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(LofidError, match=r"none\.mid.*could not be read"):
+        with pytest.raises(LofidError, match=r"none\.mid.*cannot be read"):
             read_midi(tmp_path / "none.mid")
-        with pytest.raises(LofidError, match="could not be read"):
+        with pytest.raises(LofidError, match="cannot be read"):
             read_midi(tmp_path)
 
     @settings(max_examples=150, deadline=None)

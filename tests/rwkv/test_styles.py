@@ -6,6 +6,7 @@ import pytest
 from lofid.errors import LofidError
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.styles import (
+    METADATA,
     WKV,
     Method,
     Style,
@@ -18,7 +19,16 @@ from lofid.rwkv.styles import (
     style_names,
     style_path,
 )
-from lofid.rwkv.weights import Model, ModelCard, Tensors, save_folder, save_model, tensor_shapes
+from lofid.rwkv.weights import (
+    Model,
+    ModelCard,
+    Tensors,
+    load_model,
+    save_folder,
+    save_model,
+    tensor_shapes,
+    write_tensors,
+)
 
 CONFIG = RwkvConfig(layers=2, width=128, vocabulary=9, mix_rank=4, decay_rank=6)
 MATRIX = "blocks.1.att.key.weight"
@@ -121,7 +131,7 @@ def test_each_fault_has_its_sentence(tmp_path: Path) -> None:
     with pytest.raises(LofidError, match=r"no style .none. here .*lofid tune"):
         load_style("none")
     with pytest.raises(LofidError, match="cannot be a style's"):
-        load_style("../none")
+        load_style(".none")
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"not a style at all")
     with pytest.raises(LofidError, match="damaged"):
@@ -142,3 +152,41 @@ def test_installed_models_are_found_by_name(tmp_path: Path) -> None:
     found = installed_model("studio", "keys")
     assert found is not None and found.name == "keys"
     assert installed_model("studio", "drums") is None
+
+
+DEEP = 200_000 * "["
+CARDS = {
+    "deep": DEEP,
+    "endless seed": "1e400",
+    "deep seed": DEEP,
+    "seed of digits": 5000 * "9",
+    "no number": "NaN",
+    "list": "[]",
+}
+
+
+@pytest.mark.parametrize("seed", CARDS.values(), ids=CARDS)
+def test_a_card_that_cannot_be_read_is_refused_by_name(seed: str, tmp_path: Path) -> None:
+    kept = style({WKV: random(2, 2, 64, 64)})
+    card = kept.card.to_metadata()[METADATA].replace('"seed": 1', f'"seed": {seed}')
+    path = style_path("odd")
+    write_tensors(path, dict(kept.tensors), {METADATA: DEEP if seed == DEEP else card})
+    with pytest.raises(LofidError, match=r"odd\.safetensors' is no style of lofid"):
+        load_style("odd")
+    # So a model's card.
+    model = MODEL.card.to_metadata()["lofid"].replace('"step": 1', f'"step": {seed}')
+    write_tensors(path, dict(MODEL.tensors), {"lofid": DEEP if seed == DEEP else model})
+    with pytest.raises(LofidError, match=r"odd\.safetensors' carries no card"):
+        load_model(path)
+
+
+def test_a_style_that_is_made_can_be_played_by_its_name_or_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kept = style({WKV: random(2, 2, 64, 64)})
+    style_path("mine").rename(tmp_path / "x.safetensors")
+    for name in ("~/x", "~/x.safetensors", str(tmp_path / "x")):
+        assert load_style(name).hash == kept.hash
+    with pytest.raises(LofidError, match=r"cannot be a style's.*leave out"):
+        style_path("x.safetensors")
