@@ -277,7 +277,7 @@ def test_variations_are_not_kept(band: Band) -> None:
 
 
 @pytest.mark.parametrize("part", ["keys", "drums"])
-def test_more_variation_writes_more_bars_anew_and_mostly_the_last(band: Band, part: str) -> None:
+def test_more_variation_writes_more_bars_anew(band: Band, part: str) -> None:
     written: dict[float, Counter[str]] = {}
     heard = {"keys": comping, "drums": hits}[part]
     passes = 0
