@@ -81,6 +81,7 @@ $(VENV)/.test: $(INPUTS) | $(VENV)/bin/python
 	@touch $@ $(VENV)/.play
 
 $(GPU_VENV)/.gpu: $(INPUTS)
+	@$(PYTHON) -m lofid.system gpu
 	$(PYTHON) -m venv $(GPU_VENV)
 	$(GPU_VENV)/bin/python -m pip --disable-pip-version-check install -c constraints.txt -e '.[gpu,report]'
 	@touch $@

@@ -1,9 +1,9 @@
 """The libraries that come from the operating system, not from PyPI: which are here, which are not.
 
 One table names them for every distribution; ``make``, ``lofid doctor`` and the error messages of
-the rooms read it. ``python3 -m lofid.system play`` (or ``test``) installs the missing ones where
-apt may be used, and says what to install where it may not. It runs before there is a virtual
-environment, so it must import nothing but the standard library.
+the rooms read it. ``python3 -m lofid.system play`` (or ``test``, ``gpu``) installs the missing ones
+where apt may be used, and says what to install where it may not; nothing is ever removed for them.
+It runs before there is a virtual environment, so it must import nothing but the standard library.
 """
 
 import ctypes.util
@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +35,9 @@ class SystemPart:
     """A part of the operating system that lofid uses.
 
     ``name`` is what is looked for (a library without ``lib``, a program, a module of the system's
-    Python, or a file); the package names are empty where the system always has the part.
+    Python, or a file); a package name is empty where that system always or never has the part.
+    Where one of the programs ``instead`` is here, the part is not asked for: it would push that
+    one out.
     """
 
     kind: Kind
@@ -45,6 +47,12 @@ class SystemPart:
     fedora: str
     arch: str
     macos: str
+    instead: tuple[str, ...] = ()
+
+    @property
+    def lacking(self) -> bool:
+        """Whether it should be installed: neither it nor anything instead of it is here."""
+        return not self.present and not any(shutil.which(name) for name in self.instead)
 
     @property
     def present(self) -> bool:
@@ -103,6 +111,7 @@ PULSEAUDIO = SystemPart(
     fedora="pulseaudio",
     arch="pulseaudio",
     macos="pulseaudio",
+    instead=("pipewire-pulse",),
 )
 NSPAWN = SystemPart(
     Kind.PROGRAM,
@@ -123,11 +132,56 @@ FLUIDR3 = SystemPart(
     macos="",
 )
 
+LIBRARIES = (FLUIDSYNTH, PORTAUDIO)
+"""What a lofid that is installed needs to play."""
+
 PARTS: dict[str, tuple[SystemPart, ...]] = {
-    "play": (VENV, FLUIDSYNTH, PORTAUDIO),
-    "test": (VENV, FLUIDSYNTH, PORTAUDIO, JACK, PULSEAUDIO, NSPAWN, FLUIDR3),
+    "play": (VENV, *LIBRARIES),
+    "test": (VENV, *LIBRARIES, JACK, PULSEAUDIO, NSPAWN, FLUIDR3),
+    "gpu": (VENV, *LIBRARIES),
 }
-"""What each purpose needs."""
+"""What each target of the Makefile needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """A package manager: the ``program`` that shows it is here, and how it installs packages.
+
+    ``systems`` are those that have it; ``package`` gives a part's package, empty where none is
+    needed; ``command`` is what a person types before the packages, without ``sudo``.
+    """
+
+    program: str
+    systems: str
+    package: Callable[[SystemPart], str]
+    command: tuple[str, ...]
+    as_root: bool = True
+
+    def packages(self, parts: Iterable[SystemPart]) -> list[str]:
+        """The packages of ``parts``, each once."""
+        return [name for name in dict.fromkeys(map(self.package, parts)) if name]
+
+    def typed(self, parts: Iterable[SystemPart]) -> str:
+        """The command that installs ``parts``, as one types it."""
+        sudo = ("sudo",) if self.as_root else ()
+        return " ".join((*sudo, *self.command, *self.packages(parts)))
+
+
+# --no-install-recommends: jackd2 would bring a desktop's worth of programs.
+_APT_INSTALL = ("apt-get", "install", "--no-install-recommends", "--no-remove")
+
+APT = Manager("apt-get", "Debian, Ubuntu", lambda part: part.debian, _APT_INSTALL)
+MANAGERS = (
+    APT,
+    Manager("dnf", "Fedora", lambda part: part.fedora, ("dnf", "install")),
+    Manager("pacman", "Arch", lambda part: part.arch, ("pacman", "-S", "--needed")),
+    Manager("brew", "macOS", lambda part: part.macos, ("brew", "install"), as_root=False),
+)
+
+
+def own_manager() -> Manager | None:
+    """The package manager of this machine, where it is one that we know."""
+    return next((one for one in MANAGERS if shutil.which(one.program)), None)
 
 
 def _has_library(name: str) -> bool:
@@ -141,30 +195,31 @@ def _has_library(name: str) -> bool:
 
 
 def missing(parts: Iterable[SystemPart]) -> list[SystemPart]:
-    """Those of ``parts`` that this machine does not have."""
-    return [part for part in parts if not part.present]
+    """Those of ``parts`` that this machine lacks and may have."""
+    own = own_manager()
+    return [part for part in parts if part.lacking and (own is None or own.package(part))]
 
 
 def advice(parts: Sequence[SystemPart]) -> str:
-    """One sentence that says how to install ``parts``, for every system that we know."""
-
-    def names(packages: Iterable[str]) -> str:
-        return " ".join(dict.fromkeys(package for package in packages if package))
-
-    ways = [
-        ("Debian, Ubuntu: sudo apt install", names(part.debian for part in parts)),
-        ("Fedora: sudo dnf install", names(part.fedora for part in parts)),
-        ("Arch: sudo pacman -S", names(part.arch for part in parts)),
-        ("macOS: brew install", names(part.macos for part in parts)),
-    ]
-    return "; ".join(f"{command} {packages}" for command, packages in ways if packages)
+    """How to install ``parts``: this machine's command, or one for every system that we know."""
+    own = own_manager()
+    if own is not None:
+        return own.typed(parts)
+    ways = [f"{one.systems}: {one.typed(parts)}" for one in MANAGERS if one.packages(parts)]
+    return "; ".join(ways)
 
 
 def missing_error(part: SystemPart) -> LofidError:
-    """The error to raise where ``part`` turns out to be missing in use."""
-    return LofidError(
-        f"{part.name} is not installed; it {part.purpose}. Install it ({advice([part])})."
-    )
+    """The error to raise where ``part`` turns out to be missing in use.
+
+    Where it is one of those that playing needs, it names the others that lack, too.
+    """
+    lacking, fix = [part], ""
+    if part in LIBRARIES:
+        lacking += [other for other in missing(LIBRARIES) if other is not part]
+        fix = ", or let lofid do it: lofid doctor --fix"
+    what = ", ".join(f"{one.name} ({one.purpose})" for one in lacking)
+    return LofidError(f"This machine lacks {what}; install with: {advice(lacking)}{fix}")
 
 
 def privilege() -> list[str] | None:
@@ -175,44 +230,72 @@ def privilege() -> list[str] | None:
         allowed = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
         if allowed.returncode == 0:
             return ["sudo", "-n"]
+        if sys.stdin.isatty():
+            return ["sudo"]  # asks for the password
     return None
 
 
-def install(parts: Iterable[SystemPart]) -> None:
-    """Install those of ``parts`` that are missing, through apt.
+def install(parts: Sequence[SystemPart], manager: Manager) -> None:
+    """Install ``parts`` without any further question; nothing is removed for them.
 
-    Does nothing where nothing is missing. Raises :class:`LofidError`, naming the packages, where
-    apt is not there, not allowed, or fails.
+    Raises :class:`LofidError`, naming the command, where that needs root which we cannot become,
+    where a package would have to be removed, or where the manager fails.
     """
-    lacking = missing(parts)
-    if not lacking:
-        return
-    what = ", ".join(part.name for part in lacking)
-    root = privilege() if shutil.which("apt-get") is not None else None
+    root = privilege() if manager.as_root else []
+    typed = manager.typed(parts)
     if root is None:
-        raise LofidError(f"This machine lacks {what}; install them ({advice(lacking)}).")
-    packages = list(dict.fromkeys(part.debian for part in lacking))
-    print(f"Installing {' '.join(packages)} with apt", flush=True)
-    environment = [*root, "env", "DEBIAN_FRONTEND=noninteractive"]
-    update = [*environment, "apt-get", "update", "-q"]
-    # --no-install-recommends: jackd2 would bring a desktop's worth of programs.
-    add = [*environment, "apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]
-    for command in (update, add):
-        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode != 0:
-            raise LofidError(f"'{' '.join(command)}' failed; mend that or install {what} by hand.")
-    still = missing(lacking)
+        raise LofidError(f"Installing needs the rights of root; run: {typed}")
+    packages = manager.packages(parts)
+    print(f"Installing {' '.join(packages)}: {typed}", flush=True)
+    if manager is APT:
+        root = [*root, "env", "DEBIAN_FRONTEND=noninteractive"]
+        # Where one of several sources cannot be had, the others may have what we want.
+        _run([*root, "apt-get", "update", "-q"])
+        _refuse_removals(packages)
+    command = [*root, *manager.command, *_YES.get(manager.program, ()), *packages]
+    if not _run(command):
+        raise LofidError(f"'{' '.join(command)}' failed; mend that, or install by hand: {typed}")
+    still = missing(parts)
     if still:
         names = ", ".join(part.name for part in still)
-        raise LofidError(f"apt installed {' '.join(packages)}, but {names} is still not found.")
+        raise LofidError(f"{' '.join(packages)} was installed, but {names} is still not found.")
+
+
+_YES = {"apt-get": ("-q", "-y"), "dnf": ("-y",), "pacman": ("--noconfirm",)}
+"""What keeps a manager from asking: who calls :func:`install` has."""
+
+
+def _refuse_removals(packages: Sequence[str]) -> None:
+    """Raise :class:`LofidError` where apt would remove anything to install ``packages``."""
+    simulate = ["apt-get", "install", "-s", "--no-install-recommends", *packages]
+    plan = subprocess.run(
+        simulate, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False
+    ).stdout
+    removed = [line.split()[1] for line in plan.splitlines() if line.startswith("Remv ")]
+    if removed:
+        raise LofidError(
+            f"Nothing was installed: {' '.join(packages)} would push {', '.join(removed)} out of "
+            "this machine; install what is missing in your own way, or try it in a container."
+        )
+
+
+def _run(command: Sequence[str]) -> bool:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``python3 -m lofid.system play|test``: install what is missing; returns the exit code."""
+    """``python3 -m lofid.system play|test|gpu``: install what is missing; returns the exit code."""
     if len(arguments) != 1 or arguments[0] not in PARTS:
         print(f"usage: python3 -m lofid.system {'|'.join(PARTS)}", file=sys.stderr)
         return 2
+    lacking = missing(PARTS[arguments[0]])
     try:
-        install(PARTS[arguments[0]])
+        if lacking:
+            # Only apt is known to take nothing away; the others are left to their owners.
+            if own_manager() is not APT:
+                names = ", ".join(part.name for part in lacking)
+                raise LofidError(f"This machine lacks {names}; install them: {advice(lacking)}")
+            install(lacking, APT)
     except LofidError as error:
         print(error, file=sys.stderr)
         return 1

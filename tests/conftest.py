@@ -1,10 +1,12 @@
 """Rules for the whole suite."""
 
+import hashlib
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -65,6 +67,56 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     if _STRICT:
         _fail_if_skipped(report)
     return report
+
+
+_FOLDERS = {
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+}
+_SERVERS = {"pulseaudio", "pipewire", "pipewire-pulse", "wireplumber", "jackd", "jackdbus"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine_as_it_was(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Folders of the tests' own; and an error where the machine is another one afterwards."""
+    home = _folders()
+    before = _machine(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_CACHE_DIR", os.environ.get("PIP_CACHE_DIR", f"{home[1]}/pip"))
+        for variable in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+            patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        yield
+    after = _machine(home)
+    begun = {one for one in after if one.startswith("server ")}  # whoever else begins one may
+    changes = (before ^ after) - (begun - before)
+    assert not changes, f"the tests have changed this machine: {', '.join(sorted(changes))}"
+
+
+def _folders() -> list[Path]:
+    """The home folder and, in the order of ``_FOLDERS``, those that programs keep things in."""
+    home = Path.home()
+    return [home, *(Path(os.environ.get(name) or home / own) for name, own in _FOLDERS.items())]
+
+
+def _machine(folders: Sequence[Path]) -> set[str]:
+    """What tests must leave alone: packages, units, what lies in ``folders``, servers that run."""
+    found = set()
+    packages = Path("/var/lib/dpkg/status")
+    if packages.exists():
+        found.add(f"{packages} ({hashlib.sha256(packages.read_bytes()).hexdigest()[:8]})")
+    for folder in folders:
+        found |= {str(path) for path in folder.glob("*")}
+        found |= {str(path) for path in folder.glob("lofid/**/*")}
+    for folder in (Path("/etc/systemd/system"), folders[2] / "systemd" / "user"):
+        found |= {f"{path} ({path.lstat().st_mtime_ns})" for path in folder.rglob("*")}
+    for process in psutil.process_iter(["name", "cmdline"]):
+        # Those of other tests that run beside these go as they please.
+        theirs = any("lofid" in word or "pytest" in word for word in process.info["cmdline"] or ())
+        if process.info["name"] in _SERVERS and not theirs:
+            found.add(f"server {process.info['name']} ({process.pid})")
+    return found
 
 
 @pytest.fixture(scope="session")

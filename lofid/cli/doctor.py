@@ -10,15 +10,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+import typer
 from rich.markup import escape
 from rich.table import Table
 
 from lofid import __version__
 from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
 from lofid.errors import LofidError
-from lofid.system import PARTS, Kind, advice, missing
+from lofid.system import LIBRARIES, advice, install, missing, own_manager
 
 _SOUNDFONT_FOLDERS = (
     Path("/usr/share/sounds/sf2"),
@@ -42,7 +43,13 @@ class Finding:
     advice: str = ""
 
 
-def doctor(json: JsonOption = False) -> None:
+def doctor(
+    json: JsonOption = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Install the system libraries that lack, after asking.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --fix: do not ask.")] = False,
+) -> None:
     """Look at this machine: libraries, engines, models, styles, audio, MIDI, real time, files.
 
     [dim]Examples:[/dim]
@@ -50,7 +57,16 @@ def doctor(json: JsonOption = False) -> None:
     lofid doctor
 
     lofid doctor --json
+
+    lofid doctor --fix
     """
+    if yes and not fix:
+        raise typer.BadParameter("it belongs to --fix", param_hint="--yes")
+    if fix and json:
+        raise typer.BadParameter("it cannot be had with --fix, which asks", param_hint="--json")
+    if fix:
+        _fix(asking=not yes)
+        return
     if json:
         print_json([asdict(finding) for finding in _findings()])
         return
@@ -66,6 +82,26 @@ def doctor(json: JsonOption = False) -> None:
                 detail += f"\n[dim]{escape(finding.advice)}[/dim]"
             table.add_row(shown, mark, escape(finding.name), detail)
     OUT.print(table)
+
+
+def _fix(asking: bool) -> None:
+    """Install what playing lacks, with this machine's package manager."""
+    lacking = missing(LIBRARIES)
+    if not lacking:
+        OUT.print("Nothing lacks: every system library is here.")
+        return
+    manager = own_manager()
+    if manager is None:
+        names = ", ".join(part.name for part in lacking)
+        raise LofidError(
+            f"This machine lacks {names}, and its package manager is none that lofid knows; "
+            f"elsewhere it is: {advice(lacking)}"
+        )
+    if asking:
+        if not sys.stdin.isatty():
+            raise LofidError("There is nobody to ask; say 'lofid doctor --fix --yes'.")
+        typer.confirm(f"Run '{manager.typed(lacking)}'?", default=True, abort=True)
+    install(lacking, manager)
 
 
 def _findings() -> Iterator[Finding]:
@@ -95,12 +131,12 @@ def _processor() -> str:
 
 
 def _libraries() -> Iterator[Finding]:
-    lacking = missing(PARTS["play"])
-    for part in PARTS["play"]:
-        if part.kind is Kind.LIBRARY:
-            gone = part in lacking
-            detail = f"missing; it {part.purpose}" if gone else part.purpose
-            yield Finding("libraries", part.name, not gone, detail, advice([part]) if gone else "")
+    lacking = missing(LIBRARIES)
+    together = f"{advice(lacking)} (or: lofid doctor --fix)" if lacking else ""
+    for part in LIBRARIES:
+        gone = part in lacking
+        detail = f"missing; it {part.purpose}" if gone else part.purpose
+        yield Finding("libraries", part.name, not gone, detail, together if gone else "")
 
 
 def _engines() -> Iterator[Finding]:

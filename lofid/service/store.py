@@ -364,7 +364,7 @@ class Store:
         assert self._file is not None
         self._file.write(_line(entry))
         self._file.flush()
-        os.fdatasync(self._file.fileno())
+        os.fsync(self._file.fileno())
         if self._file.tell() > LONGEST_JOURNAL and self._state is not None:
             self._make_checkpoint()
 

@@ -118,6 +118,16 @@ def test_a_session_is_found_again_to_the_bar(music: Music, tmp_path: Path) -> No
     assert same_session(state, music.before(20))
 
 
+def test_a_system_without_fdatasync_keeps_the_journal(
+    music: Music, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "fdatasync")  # as on macOS
+    store = opened(tmp_path)
+    music.sound(store, range(5))
+    store.close()
+    assert kept_bars(music, tmp_path) == 5
+
+
 def test_a_bar_costs_one_short_line(music: Music, tmp_path: Path) -> None:
     store = opened(tmp_path)
     music.sound(store, range(1))
