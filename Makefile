@@ -12,7 +12,7 @@ TORCH := torch==2.13.0
 INPUTS := pyproject.toml constraints.txt lofid/system.py
 
 .DEFAULT_GOAL := help
-.PHONY: help play test gpu-test gpu-bench bench soak chaos music-report mutation docs clean
+.PHONY: help play test gpu-test gpu-bench bench soak chaos fuzz music-report mutation docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -41,6 +41,9 @@ soak: $(VENV)/.test ## Play 24 hours as fast as possible: bars, memory, descript
 
 chaos: $(VENV)/.test ## Kill, steer and attack a daemon, and measure what is heard
 	$(BIN)/python scripts/chaos.py $(ARGS)
+
+fuzz: $(VENV)/.test ## Read damaged files and messages by the thousand
+	nice $(BIN)/python scripts/fuzz.py $(or $(ARGS),all)
 
 mutation: $(VENV)/.test ## Make small faults in a copy of the code: which do the tests not see?
 	nice $(BIN)/python scripts/mutation.py $(ARGS)

@@ -1,6 +1,5 @@
 """Files that are either complete or not there, and places that one process has for itself."""
 
-import errno
 import fcntl
 import glob
 import hashlib
@@ -133,7 +132,7 @@ def _stem(path: Path) -> str:
 def unfinished(path: Path) -> list[Path]:
     """What lies beside ``path`` under a :func:`temporary_name` of it, the newest first."""
     try:
-        path = _target(path)
+        path = place_of(path)
         stem, suffix = glob.escape(_stem(path)), glob.escape(path.suffix)
         found = path.parent.glob(f".{stem}.{_UNIQUE * '[0-9a-f]'}.part{suffix}")
         return sorted(found, key=lambda one: one.stat().st_mtime, reverse=True)
@@ -141,27 +140,32 @@ def unfinished(path: Path) -> list[Path]:
         return []
 
 
-def _target(path: Path) -> Path:
-    """Where what is written to ``path`` belongs: a link stays, and its target is written.
+def place_of(path: Path) -> Path:
+    """Where what is written to ``path`` belongs: a link stays, and what it leads to is written.
 
-    Raises :class:`LofidError` for what cannot be replaced: a folder, a pipe, a device.
+    Raises :class:`LofidError` for what cannot be replaced (a folder, a pipe, a device), and where
+    the system does not let us look.
     """
-    if "\0" in str(path):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     try:
-        target = path.resolve() if path.is_symlink() else path
-        kind = target.stat().st_mode
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
+        kind = place.stat().st_mode
     except FileNotFoundError:
-        return target
-    except RuntimeError as error:  # how Python 3.11 and 3.12 tell of links in a circle
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
+        return place
+    except (OSError, ValueError) as error:  # a zero in a path
+        raise _unwritable(path, error) from error
+    if stat.S_ISDIR(kind):
+        raise LofidError(f"'{path_as_text(path)}' is a folder; name a file in it.")
     if not stat.S_ISREG(kind):
-        named = next((name for test, name in _KINDS if test(kind)), "no file")
-        raise LofidError(
-            f"'{path_as_text(path)}' is {named} and cannot be written as a file; choose another "
-            "name."
-        )
-    return target
+        raise LofidError(f"'{path_as_text(path)}' is no file but a pipe or a device; name a file.")
+    return place
+
+
+def _unwritable(path: Path, error: Exception) -> LofidError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return LofidError(
+        f"The file '{path_as_text(path)}' could not be written ({reason}); "
+        "choose another place or make room there."
+    )
 
 
 def check_place(path: Path) -> None:
@@ -183,22 +187,16 @@ def replacing(path: Path) -> Iterator[Path]:
     and what was at ``path`` stays as it was. Raises :class:`LofidError` where the operating system
     refuses (no such folder, no permission, no space left), and for a folder, pipe or device.
     """
-    temporary = path
+    place = place_of(path)
+    temporary = temporary_name(place)
     try:
-        target = _target(path)
-        temporary = temporary_name(target)
         yield temporary
-        temporary.replace(target)
+        temporary.replace(place)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise LofidError(
-            f"The file '{path_as_text(path)}' could not be written ({reason}); "
-            "choose another place or make room there."
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
-        if temporary is not path:
-            with suppress(OSError):  # no folder to clean: the reason is on its way already
-                temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # no folder to clean: the reason is on its way already
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,15 +1,27 @@
 """What users name from the folder that they are in, as the daemon finds it from its own."""
 
-from lofid.files import user_path
+from lofid.errors import LofidError
+from lofid.files import path_as_text, user_path
 
 
 def named_from_here(name: str) -> str:
     """A path, absolute; a preset's, style's or snapshot's name stays a name."""
     is_path = "/" in name or name.endswith((".toml", ".lofistate", ".safetensors"))
-    return str(user_path(name).absolute()) if is_path else name
+    return _text(str(user_path(name).absolute()) if is_path else name)
 
 
 def output_from_here(spec: str) -> str:
     """``KIND[:ARGUMENT]`` with a file's path made absolute."""
     kind, _, argument = spec.partition(":")
-    return f"file:{user_path(argument).absolute()}" if kind == "file" and argument else spec
+    is_file = kind == "file" and argument
+    return _text(f"file:{user_path(argument).absolute()}" if is_file else spec)
+
+
+def _text(name: str) -> str:
+    """The name, if it can be told to the daemon, whose messages are UTF-8."""
+    if any("\ud800" <= sign <= "\udfff" for sign in name):
+        raise LofidError(
+            f"The name '{path_as_text(name)}' is no text in UTF-8, and the daemon takes no other; "
+            "rename it or its folder."
+        )
+    return name

@@ -83,12 +83,11 @@ class FileOutput(Output):
 
     def open(self) -> None:
         """Create the temporary file."""
-        check_place(self.path)
         subtype = self._format.subtype
         if self.label is not None and self.label.stem:
             subtype = self._format.of_stems or subtype
             self._gain = np.float32(stem_gain(self.path))
-        self._temporary = self._stack.enter_context(replacing(followed(self.path)))
+        self._temporary = self._stack.enter_context(replacing(self.path))
         try:
             # Only the system's own call says why a file cannot be made; libsndfile does not.
             mark = self._stack.enter_context(self._temporary.open("ab"))
@@ -192,19 +191,6 @@ class FileOutput(Output):
 def stem_gain(path: Path) -> float:
     """What a stem is multiplied with in a file of this name, so that nothing of it is cut off."""
     return 1.0 if FORMATS[path.suffix.lower()].of_stems else float(10 ** (-STEMS_DOWN / 20))
-
-
-def check_place(path: Path) -> None:
-    """Raise LofidError where there is something that is no file; a link counts as its target."""
-    if path.is_dir():
-        raise LofidError(f"'{path}' is a folder; name a file in it.")
-    if path.exists() and not path.is_file():
-        raise LofidError(f"'{path}' is no file but a pipe or a device; name a file.")
-
-
-def followed(path: Path) -> Path:
-    """The place of a file: where its name is a link, what that leads to."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _tag(file: sf.SoundFile, label: Label) -> None:

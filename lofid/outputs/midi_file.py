@@ -15,11 +15,10 @@ import mido
 from mido.midifiles.meta import encode_variable_int
 
 from lofid.errors import LofidError
-from lofid.files import temporary_name
+from lofid.files import place_of, temporary_name
 from lofid.music.midi import key_name
 from lofid.music.notes import BEATS_PER_BAR, EARLIEST_START, PPQ, TICKS_PER_BAR, Part
 from lofid.music.parameters import Settings
-from lofid.outputs.file import check_place, followed
 from lofid.outputs.messages import Status
 from lofid.outputs.output import SAMPLE_RATE, BarLine, Block, Output
 from lofid.outputs.routing import Router
@@ -40,8 +39,8 @@ class MidiFileOutput(Output):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._place = followed(path)
-        self._temporary = temporary_name(self._place)
+        self._place = path  # when it is open: where the name leads to, and a name beside that
+        self._temporary: Path | None = None
         self._settings = Settings()
         self._router = Router("", self._settings)
         self._file: int | None = None
@@ -56,7 +55,8 @@ class MidiFileOutput(Output):
 
     def open(self) -> None:
         """Create the file under a temporary name."""
-        check_place(self.path)
+        self._place = place_of(self.path)
+        self._temporary = temporary_name(self._place)
         try:
             self._file = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         except OSError as error:
@@ -114,7 +114,7 @@ class MidiFileOutput(Output):
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        if not self._named:
+        if not self._named and self._temporary is not None:
             with suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
 
@@ -188,6 +188,7 @@ class MidiFileOutput(Output):
         if mark > _TRACK_AT:
             self._put(mark, _TEXT)
         if not self._named:
+            assert self._temporary is not None, "not open"
             try:
                 self._temporary.replace(self._place)
             except OSError as error:

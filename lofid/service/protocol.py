@@ -905,12 +905,18 @@ _EVENTS = {name: msgspec.json.Decoder(event) for name, event in EVENTS.items()}
 
 
 def encode_request(request: Request[Any], identity: str) -> bytes:
-    """A request with its id, ready to be sent."""
-    return b'{"v":%d,"id":%b,%b' % (
-        VERSION,
-        _ENCODER.encode(identity),
-        _ENCODER.encode(request)[1:],  # never empty: it begins with its "do"
-    )
+    """A request with its id, ready to be sent; :class:`Refused` for what is no text."""
+    try:
+        return b'{"v":%d,"id":%b,%b' % (
+            VERSION,
+            _ENCODER.encode(identity),
+            _ENCODER.encode(request)[1:],  # never empty: it begins with its "do"
+        )
+    except UnicodeEncodeError as error:
+        raise Refused(
+            "The message holds half a character, as names that are no UTF-8 do; name it otherwise.",
+            ErrorKind.MESSAGE,
+        ) from error
 
 
 def decode_envelope(message: bytes) -> Envelope:

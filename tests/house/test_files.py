@@ -229,10 +229,10 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     circle.symlink_to(circle)
     (tmp_path / "link").symlink_to(pipe)
     odd = {
-        pipe: "is a pipe and",
-        tmp_path / "link": "is a pipe and",
-        folder: "is a folder and",
-        Path("/dev/null"): "is a device and",
+        pipe: "is no file but a pipe",
+        tmp_path / "link": "is no file but a pipe",
+        folder: "is a folder;",
+        Path("/dev/null"): "is no file but a pipe or a device",
         circle: r"could not be written \(.*symbolic links",
         tmp_path / "a\0b": "could not be written",
         tmp_path / (300 * "z"): "could not be written .*too long",
