@@ -102,6 +102,14 @@ def load_preset(name_or_path: str, folder: Path | None = None) -> Preset:
     return parse_preset(read_preset(shipped), name_or_path, shipped.name)
 
 
+def named_preset(name: str, settings: Settings, folder: Path | None = None) -> Preset:
+    """The preset that settings were made from; these themselves where it has gone since."""
+    try:
+        return load_preset(name, folder)
+    except LofidError:
+        return Preset(name, "", settings)
+
+
 def read_preset(path: Path) -> str:
     """The text of a preset file; raises :class:`LofidError` where it cannot be read."""
     try:

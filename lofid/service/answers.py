@@ -4,7 +4,6 @@ Checks that need the session are made here; what a message may hold at all is th
 business, and was checked before. Nothing here waits: what takes the disk answers later.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from lofid.compose.preset import (
     Preset,
     all_presets,
     load_preset,
+    named_preset,
     preset_names,
     remove_preset,
     save_preset,
@@ -37,7 +37,7 @@ from lofid.music.parameters import (
 from lofid.outputs import KINDS, free_spec
 from lofid.service import links, protocol
 from lofid.service.branching import Fork
-from lofid.service.desk import RECORDED_NOTES, RECORDING, Desk
+from lofid.service.desk import RECORDING, Desk
 from lofid.service.ledger import Steer
 from lofid.service.protocol import ErrorKind, Heard, Refused, Request, Result, State
 from lofid.service.server import Deferred, fault
@@ -105,13 +105,7 @@ class Answers:
 
     @answer.register
     def _preset_load(self, request: protocol.PresetLoad) -> Result:
-        before = self._settings
-        preset = self._preset(request.name)
-        self._desk.preset = preset
-        self._desk.check_style(preset)
-        self._desk.ledger.switch(preset.settings)
-        values = self._desk.changed_since(before)
-        self._desk.tell({"preset": preset.name, "morph": None, **values})
+        values = self._desk.load(self._preset(request.name))
         return protocol.Changed(Effect.MUSICAL, self._desk.next_index, values)
 
     @answer.register
@@ -120,8 +114,7 @@ class Answers:
         style = self._desk.style
 
         def saved(path: Path) -> Result:
-            self._desk.preset = Preset(request.name, request.description, settings, style=style)
-            self._desk.tell({"preset": request.name})
+            self._desk.saved_as(Preset(request.name, request.description, settings, style=style))
             return protocol.Saved(request.name, str(path))
 
         return self._on_disk(
@@ -142,11 +135,7 @@ class Answers:
 
     @answer.register
     def _preset_morph(self, request: protocol.PresetMorph) -> Result:
-        preset = self._preset(request.name)
-        self._desk.ledger.morph(preset.settings, request.bars)
-        self._desk.morph_to = preset
-        self._desk.check_style(preset)
-        self._desk.tell({"morph": {"preset": preset.name, "bar": 0, "bars": request.bars}})
+        self._desk.morph(self._preset(request.name), request.bars)
         return self._at_next_line()
 
     @answer.register
@@ -181,18 +170,12 @@ class Answers:
 
     @answer.register
     def _mute(self, request: protocol.Mute) -> Result:
-        change = self._desk.muted.union if request.on else self._desk.muted.difference
-        self._desk.muted = change({request.part})
-        self._desk.mix()
-        self._desk.tell({"muted": sorted(self._desk.muted)})
+        self._desk.mute(request.part, request.on)
         return Heard(Effect.MIX)
 
     @answer.register
     def _solo(self, request: protocol.Solo) -> Result:
-        change = self._desk.solo.union if request.on else self._desk.solo.difference
-        self._desk.solo = change({request.part})
-        self._desk.mix()
-        self._desk.tell({"solo": sorted(self._desk.solo)})
+        self._desk.solo(request.part, request.on)
         return Heard(Effect.MIX)
 
     @answer.register
@@ -216,12 +199,8 @@ class Answers:
     def _seed(self, request: protocol.Seed) -> Result:
         with _about("value", protocol.field_words(protocol.Seed, "value"), ErrorKind.FIELD):
             seed = checked_seed(request.value)
-        beginnings = self._loaded().beginnings
-        self._desk.seed = seed
-        self._desk.tell({"seed": seed})
-        return self._steered(
-            lambda _, settings: SessionState.opening(settings, seed, beginnings), index=0
-        )
+        self._desk.reseed(seed, self._loaded().beginnings)
+        return Heard(Effect.MUSICAL, 0)
 
     @answer.register
     def _rewind(self, request: protocol.Rewind) -> Result:
@@ -244,30 +223,27 @@ class Answers:
         tip = self._desk.ledger.tip
         if tip is None:
             raise Refused("Nothing has been played yet that could branch; try again soon.")
-        if self._desk.fork is not None:
-            self._desk.fork.drop()
-        self._desk.fork = Fork(self._desk.ledger, tip.after, request.count)
-        return self._told_branches(self._desk.fork.info())
+        return self._desk.branch(tip.after, request.count).info()
 
     @answer.register
     def _branch_listen(self, request: protocol.BranchListen) -> Result:
         fork = self._fork()
         fork.listen(request.number)
-        return self._told_branches(Heard(Effect.MUSICAL, fork.index))
+        return Heard(Effect.MUSICAL, fork.index)
 
     @answer.register
     def _branch_adopt(self, request: protocol.BranchAdopt) -> Result:
         fork = self._fork()
         fork.adopt(request.number)
-        self._desk.fork = None
-        return self._told_branches(Heard(Effect.MUSICAL, fork.index))
+        self._desk.forget_branches()
+        return Heard(Effect.MUSICAL, fork.index)
 
     @answer.register
     def _branch_drop(self, _: protocol.BranchDrop) -> Result:
         fork = self._fork()
         fork.drop()
-        self._desk.fork = None
-        return self._told_branches(self._at_next_line())
+        self._desk.forget_branches()
+        return self._at_next_line()
 
     # -- kept moments -------------------------------------------------------------------------
 
@@ -310,20 +286,17 @@ class Answers:
     def _snapshot_load(self, request: protocol.SnapshotLoad) -> Result | Deferred:
         engine = self._loaded()
 
-        def load() -> Moment:
+        folder = self._desk.places.presets
+
+        def load() -> tuple[Moment, Preset]:
             with _about("name", f"{_SNAPSHOT}, or the path of a file", _kind(request.name)):
                 moment = self._shelf.load(request.name)
                 check_models(moment, engine.models, engine.vocabularies, request.name)
-            return moment
+            return moment, named_preset(moment.preset, moment.settings, folder)
 
-        def loaded(moment: Moment) -> Result:
-            state = moment.state
-            self._desk.preset = Preset(moment.preset, "", moment.settings)
-            self._desk.seed = state.seed
-            self._end_audition()
-            self._desk.ledger.switch(moment.settings, lambda _state, _: state)
-            self._desk.tell({"preset": moment.preset, "seed": state.seed, "morph": None})
-            return Heard(Effect.MUSICAL, state.index)
+        def loaded(kept: tuple[Moment, Preset]) -> Result:
+            self._desk.go_to(*kept)
+            return Heard(Effect.MUSICAL, kept[0].state.index)
 
         return self._on_disk(load, loaded)
 
@@ -368,39 +341,31 @@ class Answers:
         if "/" not in name:
             with suppress(OSError):  # the refusal of its file tells why
                 path.parent.mkdir(parents=True, exist_ok=True)
-        audio = free_spec(f"file:{path}.{request.format}", self._desk.outputs.values())
-        midi = free_spec(f"file:{path}.mid", self._desk.outputs.values())
-        recording = protocol.Recording(path.name, _path(audio), _path(midi))
         answer = Deferred()
 
         def opened(told: links.OutputState) -> None:
             if told.state == "closed":
-                self._desk.remove_output(RECORDED_NOTES)
-                answer.answer(Refused(told.reason))
+                reason = told.reason or "The recording was ended before it had begun."
+                answer.answer(Refused(reason))
             else:
-                self._desk.recording = recording
-                self._desk.recording_since = time.monotonic()
-                self._desk.tell({"recording": recording})
+                recording = self._desk.recording
+                assert recording is not None
                 answer.answer(recording)
 
-        self._desk.waiting[RECORDING] = [opened]
-        self._desk.add_output(RECORDING, audio)
-        self._desk.add_output(RECORDED_NOTES, midi)
+        self._desk.record(path, request.format, opened)
         return answer
 
     @answer.register
     def _record_stop(self, _: protocol.RecordStop) -> Result | Deferred:
-        recording = self._desk.status().recording
-        if recording is None or RECORDING in self._desk.waiting:
+        recording = self._desk.recording
+        if recording is None:
+            if lost := self._desk.recording_lost():
+                raise Refused(f"The recording had ended by itself: {lost}")
             raise Refused("Nothing is being recorded; begin with 'lofid ctl record start'.")
         answer = self._soon_or(recording)
-
-        def closed(told: links.OutputState) -> None:
-            self._tell(answer, Refused(told.reason) if told.reason else recording)
-
-        self._desk.waiting[RECORDING] = [closed]
-        for name in (RECORDING, RECORDED_NOTES):
-            self._desk.remove_output(name)
+        self._desk.stop_recording(
+            lambda reason: self._tell(answer, Refused(reason) if reason else recording)
+        )
         return answer
 
     # -- helpers ------------------------------------------------------------------------------
@@ -429,19 +394,11 @@ class Answers:
         return protocol.Playing(state)
 
     def _steered(self, change: Steer, index: int | None = None) -> Result:
-        self._end_audition()
-        self._desk.ledger.steer(change)
+        self._desk.steer(change)
         return Heard(Effect.MUSICAL, self._desk.next_index if index is None else index)
 
     def _at_next_line(self) -> Result:
         return Heard(Effect.MUSICAL, self._desk.next_index)
-
-    def _end_audition(self) -> None:
-        """The course is about to be changed: an audition must not take it back."""
-        fork = self._desk.fork
-        if fork is not None and fork.listening is not None:
-            fork.interrupt()
-            self._desk.tell({"branches": fork.info()})
 
     def _loaded(self) -> links.WriterReady:
         """The models that play; refused before they are loaded."""
@@ -453,11 +410,6 @@ class Answers:
         if self._desk.fork is None:
             raise Refused("There are no branches; prepare some first: 'lofid ctl branch 3'.")
         return self._desk.fork
-
-    def _told_branches(self, result: Result) -> Result:
-        fork = self._desk.fork
-        self._desk.tell({"branches": fork.info() if fork else None})
-        return result
 
     def _kept(self, name: str | None, state: SessionState) -> Deferred:
         moment = self._desk.moment(state)
@@ -545,7 +497,3 @@ def _about(field: str, allowed: str, kind: ErrorKind = ErrorKind.UNKNOWN) -> Ite
     except LofidError as error:
         hint = Refused.of(error).problem.hint
         raise Refused(str(error), kind, field=field, allowed=allowed, hint=hint) from None
-
-
-def _path(spec: str) -> str:
-    return spec.partition(":")[2]

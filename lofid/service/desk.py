@@ -18,17 +18,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import msgspec
 import zmq
+from msgspec.structs import replace as replace_fields
 
 from lofid import __version__
-from lofid.compose.preset import Preset, load_preset
+from lofid.compose.preset import Preset, named_preset
 from lofid.compose.session import Moment, interned
 from lofid.compose.station import SessionState
 from lofid.compose.steering import another_turn, next_song
-from lofid.errors import LofidError
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import (
     HIGHEST_CONTROL,
@@ -40,15 +40,17 @@ from lofid.music.parameters import (
 )
 from lofid.outputs import Label, free_spec
 from lofid.rwkv.choice import EngineName, Role, Running
+from lofid.rwkv.state import State as RwkvState
 from lofid.service import casting, links
 from lofid.service.branching import Fork
 from lofid.service.children import Child
-from lofid.service.ledger import BARS_AHEAD, Ledger, Task
+from lofid.service.ledger import BARS_AHEAD, Ledger, Steer, Task
 from lofid.service.notify import Notifier
 from lofid.service.places import Places
 from lofid.service.protocol import (
     BarEvent,
     BarInfo,
+    ChordEvent,
     Event,
     Health,
     LevelsEvent,
@@ -57,13 +59,16 @@ from lofid.service.protocol import (
     NotesEvent,
     OutputInfo,
     Recording,
+    Request,
+    Result,
     State,
     StateEvent,
     Status,
     WarningEvent,
     with_values,
 )
-from lofid.service.server import Handler, Server, Tcp
+from lofid.service.recording import Tape
+from lofid.service.server import Deferred, Handler, Server, Tcp
 from lofid.service.store import Recovered, Situation, Store, digest
 from lofid.service.trial import Trial
 from lofid.service.view import View, chord_events, finite
@@ -86,6 +91,7 @@ STAGE_SILENT = 10.0
 REQUESTS_A_TURN = 20
 """Requests that are answered between two looks at the music."""
 
+_RECORDED = (RECORDING, RECORDED_NOTES)
 _TURN = 0.25  # seconds between two looks at what sends no message
 _FIRST_START, _NEXT_START = 180.0, 20.0  # seconds; the first start of all compiles the engine
 _NOT_CLOSED = ("opening", "playing", "waiting")
@@ -143,18 +149,20 @@ class Desk:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.server = Server(self._context, places, tcp)
         self.view = View()
-        self.preset = beginning.preset
-        self.seed = beginning.seed
-        self.state = State.PLAYING
-        self.muted: frozenset[Part] = frozenset()
-        self.solo: frozenset[Part] = frozenset()
-        self.outputs: dict[str, str] = {}
-        self.recording: Recording | None = None
-        self.recording_since = 0.0
-        self.learning: str | None = None
+        # What the session is, beside its music: changed by this class's own methods alone, and told
+        # and kept wherever it has changed (_tell).
+        self._preset = beginning.preset
+        self._seed = beginning.seed
+        self._state = State.PLAYING
+        self._muted: frozenset[Part] = frozenset()
+        self._solo: frozenset[Part] = frozenset()
+        self._outputs: dict[str, str] = {}
+        self._recording: Tape | None = None
+        self._recording_lost = ""
+        self._learning: str | None = None
         self._mode_told = False
-        self.morph_to: Preset | None = None
-        self.fork: Fork | None = None
+        self._morph_to: Preset | None = None
+        self._fork: Fork | None = None
         self.waiting: dict[str, list[Callable[[links.OutputState], None]]] = {}
         """Who waits until it is known whether the output of that name plays, or has closed."""
         self.ledger = Ledger(beginning.preset.settings)
@@ -166,6 +174,7 @@ class Desk:
         self._stage_told = self.began
         self._patience = {"writer": 0.0, "stage": 0.0}  # seconds
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._chords: deque[tuple[float, ChordEvent]] = deque()
         self._leaving = self._hurried = False
         self._faults: dict[type[Exception], float] = {}  # when each may be told again
         self._soon: deque[Callable[[], None]] = deque()
@@ -179,12 +188,15 @@ class Desk:
         """Whether a session goes on; else one begins."""
         self.voices = voices
         """The models that play, and their style."""
+        self._told: dict[str, object] = {}
+        self._told_settings = self.ledger.settings
         try:
             self._take_up(beginning, recovered)
         except BaseException:
             self.store.close()
             self.server.close()
             raise
+        self._told, self._told_settings = self._facts(), self.ledger.settings
         options = [f"--{option}={name}" for option, name in self.voices.items()]
         self._slow = [*options, f"--engine={EngineName.CPU}"]
         self._fast = [*options, f"--engine={engine}"]
@@ -196,7 +208,7 @@ class Desk:
         self.stage = Child(
             "stage",
             "lofid.service.stage",
-            [f"--seed={self.seed}", *(["--virtual"] if virtual else [])],
+            [f"--seed={self._seed}", *(["--virtual"] if virtual else [])],
             places.runtime,
             self._context,
         )
@@ -210,16 +222,12 @@ class Desk:
         if recovered is not None:
             situation = recovered.situation
             self.ledger = Ledger(situation.settings)
-            self.seed = recovered.moment.state.seed
-            try:
-                self.preset = load_preset(situation.preset, self.places.presets)
-            except LofidError:  # a file of its own, or one that has gone
-                self.preset = Preset(situation.preset, "", situation.settings)
-            self.muted = situation.muted
-            self.state = State.PAUSED if situation.paused else State.PLAYING
+            self._seed = recovered.moment.state.seed
+            self._preset = named_preset(situation.preset, situation.settings, self.places.presets)
+            self._muted, self._solo = situation.muted, situation.solo
+            self._state = State.PAUSED if situation.paused else State.PLAYING
             self._moment, self._replay = recovered.moment, deque(recovered.digests)
-            specs = [*situation.outputs.values()] or specs
-        style = {} if self.preset.style is None else {casting.STYLE: self.preset.style}
+        style = {} if self._preset.style is None else {casting.STYLE: self._preset.style}
         if recovered is None:
             self.voices = {**style, **self.voices}
             casting.check(self.voices)
@@ -228,8 +236,10 @@ class Desk:
             self.voices, told = casting.taken_up(style if kept is None else kept, self.voices)
             for sentence in told:
                 self.warn(sentence)
-        for spec in specs:
-            self.outputs[self.free_name(spec)] = free_spec(spec, self.outputs.values())
+        named = dict(recovered.situation.outputs) if recovered else {}
+        for name, spec in named.items() or ((None, spec) for spec in specs):
+            found = free_spec(spec, self._outputs.values())
+            self._outputs[name or self.free_name(spec)] = found
 
     # -- the loop -----------------------------------------------------------------------------
 
@@ -302,7 +312,8 @@ class Desk:
         now = time.monotonic()
         self._keep_processes(now)
         self._give_work(now)
-        wait = min(_TURN, self._timers[0][0] - now) if self._timers else _TURN
+        due = [queue[0][0] - now for queue in (self._timers, self._chords) if queue]
+        wait = min(_TURN, *due) if due else _TURN
         inputs: list[Any] = [*self.server.sockets, self._wake[0].fileno()]
         children = (self.writer, self.stage, self._trial.child)
         inputs += [child.link.socket for child in children if child.link]
@@ -311,15 +322,25 @@ class Desk:
         for child, hear in ((self.stage, self._hear_stage), (self.writer, self._hear_writer)):
             while child.link is not None and (message := child.link.receive()) is not None:
                 hear(message)
+                self._tell()
         with suppress(BlockingIOError):
             self._wake[0].recv(4096)
         while self._soon:
             self._soon.popleft()()
+            self._tell()
+        self._publish_chords(time.monotonic())
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2]()
         for warning in self.store.warnings():
             self.warn(warning)
-        self.server.serve(answer, REQUESTS_A_TURN)
+        self.server.serve(partial(self.answered, answer), REQUESTS_A_TURN)
+
+    def answered(self, answer: Handler, request: Request[Any]) -> Result | Deferred:
+        """The answer to a request, told to all listeners what it has changed."""
+        try:
+            return answer(request)
+        finally:
+            self._tell()
 
     # -- processes ----------------------------------------------------------------------------
 
@@ -345,17 +366,22 @@ class Desk:
             self.stage, now, "The process that plays the music has ended"
         ):
             self._stage_told = now
-            self.ledger.restart_stage()
-            self.view.outputs.clear()
-            self.mix()
-            for name, spec in list(self.outputs.items()):
-                # What a file holds by now is kept: the music goes on in another one.
-                self.outputs[name] = free_spec(spec)
-                self.stage.send(links.AddOutput(name, self.outputs[name], self._label))
-            for name in self.waiting.keys() - self.outputs.keys():
-                self._output_state(links.OutputState(name, "", "closed"))
-            if self.state is not State.PLAYING:
-                self.stage.send(links.Pause())
+            self._stage_anew()
+
+    def _stage_anew(self) -> None:
+        """The stage knows of nothing: tell it the session."""
+        self.ledger.restart_stage()
+        self.view.outputs.clear()
+        self.mix()
+        # What a file holds by now is kept: the music goes on in another one.
+        self._outputs = {name: free_spec(spec) for name, spec in self._outputs.items()}
+        self._tape_anew()
+        for name, spec in self._outputs.items():
+            self.stage.send(links.AddOutput(name, spec, self._label))
+        for name in self.waiting.keys() - self._outputs.keys():
+            self._output_state(links.OutputState(name, "", "closed"))
+        if self._state is not State.PLAYING:
+            self.stage.send(links.Pause())
 
     def _start(self, child: Child, now: float, told: str) -> bool:
         """Start a process, unless it failed to start a moment ago; whether it was."""
@@ -407,7 +433,6 @@ class Desk:
         self.view.writer_ready = ready
         for remark in ready.remarks:
             self.warn(remark)
-        self.tell({"engine": self.view.engine()})
 
     def _end_stage(self) -> None:
         """Let the outputs fade out and finish their files."""
@@ -421,9 +446,14 @@ class Desk:
             if self.stage.link is not None and self.stage.link.socket.poll(
                 min(100, round(left * 1000))
             ):
-                message = self.stage.link.receive()
-                if isinstance(message, links.BarSounded):
-                    self._hear_stage(message)
+                self._hear_end()
+        self._hear_end()
+
+    def _hear_end(self) -> None:
+        """What of the stage's last words matters: bars, and files that could not be finished."""
+        while self.stage.link is not None and (message := self.stage.link.receive()) is not None:
+            if isinstance(message, links.BarSounded | links.OutputState):
+                self._hear_stage(message)
 
     def health(self, child: Child) -> Health:
         """How one of the processes is."""
@@ -456,10 +486,10 @@ class Desk:
             raise
         if task is not None:
             self._ask(task.state, task.settings, now, partial(self._written, task))
-        elif self.fork is not None and (branch := self.fork.task()) is not None:
+        elif self._fork is not None and (branch := self._fork.task()) is not None:
             number, state = branch
             self._ask(
-                state, self.ledger.settings, now, partial(self._branch_written, self.fork, number)
+                state, self.ledger.settings, now, partial(self._branch_written, self._fork, number)
             )
 
     def _ask(
@@ -470,7 +500,7 @@ class Desk:
         done: Callable[[links.Written], None],
     ) -> None:
         number = next(self._jobs)
-        if self.writer.send(links.Write(number, state, settings, self.seed)):
+        if self.writer.send(links.Write(number, state, settings, self._seed)):
             self._job = _Job(number, now, done)
 
     def _written(self, task: Task, written: links.Written) -> None:
@@ -512,7 +542,6 @@ class Desk:
             case links.EngineChanged() if self.view.writer_ready is not None:
                 self.view.writer_ready = replace(self.view.writer_ready, running=message.running)
                 self.warn(message.remark)
-                self.tell({"engine": self.view.engine()})
                 self._rest_engine(time.monotonic())
             case links.Written() if self._job and message.job == self._job.number:
                 job, self._job, self._failures = self._job, None, 0
@@ -567,28 +596,22 @@ class Desk:
                 self.view.stage_status = message
                 self.ledger.delivered(message.cued)
                 followed = self.ledger.settings.midi.follow and message.paused
-                if self.state is not State.PLAYING or followed:
+                if self._state is not State.PLAYING or followed:
                     # Silence is what was asked for, here or by the clock that is followed.
                     self._notifier.ready()
                     self._notifier.feed()
 
     def _locked(self, number: int) -> None:
-        before, morph = self.ledger.settings, self.ledger.morphing
         take = self.ledger.locked(number)
-        if self.fork is not None:
-            self.fork.locked(take)
-        if morph is None or self.ledger.morphing == morph or self.morph_to is None:
-            return
-        if self.ledger.morphing is None:
-            self.preset, self.morph_to = self.morph_to, None
+        if self._fork is not None:
+            self._fork.locked(take)
+        if self._morph_to is not None and self.ledger.morphing is None:
+            self._preset, self._morph_to = self._morph_to, None
             self.mix()  # where a change of the mix has crossed the last bar's own settings
-            self.tell({"preset": self.preset.name})
-        self.tell({"morph": self._morph_info(), **self.changed_since(before)})
 
     def _bar_started(self, started: links.BarStarted) -> None:
         before, self.view.started = self.view.started, started
-        while self._timers:  # what is left of the bar before, where it was cut short
-            heapq.heappop(self._timers)[2]()
+        self._publish_chords(float("inf"))  # those of the bar before, where it was cut short
         take = self.ledger.played(started.take)
         if take is not None:
             self.view.take = take
@@ -599,12 +622,17 @@ class Desk:
         self.publish(NotesEvent.of(started.bar, TICKS_PER_BAR))
         for chord in chord_events(plan):
             moment = started.moment + chord.beat / BEATS_PER_BAR * started.seconds
-            self.at(moment, partial(self.publish, chord))
+            self._chords.append((moment, chord))
         self.server.welcome(self.status())
         symbols = " ".join(chord.symbol for chord in plan.chords)
         self._notifier.status(f"Bar {plan.index + 1}, {plan.section}, {symbols}")
         if before is None:
             self._notifier.ready()
+
+    def _publish_chords(self, until: float) -> None:
+        """Tell the chords that begin by then."""
+        while self._chords and self._chords[0][0] <= until:
+            self.publish(self._chords.popleft()[1])
 
     def _bar_sounded(self, sounded: links.BarSounded) -> None:
         self.view.bars_played += 1
@@ -624,33 +652,30 @@ class Desk:
             told = replace(told, reason=before.reason)  # tried again, and told once
         self.view.outputs[told.name] = told
         # One that is to be closed may yet tell how it plays.
-        settled = told.state not in (("opening",) if told.name in self.outputs else _NOT_CLOSED)
+        settled = told.state not in (("opening",) if told.name in self._outputs else _NOT_CLOSED)
         waiting = self.waiting.pop(told.name, ()) if settled else ()
         if told.state == "closed":
-            self.outputs.pop(told.name, None)
+            self._outputs.pop(told.name, None)
             self.view.outputs.pop(told.name)
-            if told.name == RECORDING and self.recording is not None:
-                self.recording = None
-                self.remove_output(RECORDED_NOTES)
+            self._tape_closed(told, by_itself=not waiting)
         for heard in waiting:
             heard(told)
         if not waiting and told.reason and (before is None or before.reason != told.reason):
             self.warn(told.reason)
-        self.tell({"outputs": self.output_infos()})
 
     def _controller_moved(self, moved: links.Controller) -> None:
         midi = self.ledger.settings.midi
-        if self.learning is not None and moved.control > HIGHEST_CONTROL:
+        if self._learning is not None and moved.control > HIGHEST_CONTROL:
             if not self._mode_told:  # a sequencer that stops sends one for each channel
                 self._mode_told = True
                 self.warn(
                     f"Controller {moved.control} is no knob's but a channel mode message, such as "
-                    f"sequencers send as they stop; '{self.learning}' waits for another one, from "
+                    f"sequencers send as they stop; '{self._learning}' waits for another one, from "
                     f"0 to {HIGHEST_CONTROL}."
                 )
-        elif self.learning is not None:
-            control = Control(moved.channel, moved.control, self.learning)
-            others = [one for one in midi.controls if one.path != self.learning]
+        elif self._learning is not None:
+            control = Control(moved.channel, moved.control, self._learning)
+            others = [one for one in midi.controls if one.path != self._learning]
             self.learn(None)
             self.set({"midi.controls": [one.symbol for one in (*others, control)]})
         elif values := dict(midi.turned(moved.channel, moved.control, moved.value)):
@@ -658,8 +683,7 @@ class Desk:
 
     def learn(self, path: str | None) -> None:
         """Bind a parameter to the next controller that is moved; None to wait for none."""
-        self.learning, self._mode_told = path, False
-        self.tell({"learning": path})
+        self._learning, self._mode_told = path, False
 
     # -- what requests do ---------------------------------------------------------------------
 
@@ -673,16 +697,170 @@ class Desk:
         settings = self.ledger.settings
         if (before.sound, before.mix, before.midi) != (settings.sound, settings.mix, settings.midi):
             self.mix()
-        now = {path: find_parameter(path).plain(settings.value(path)) for path in values}
-        self.tell(now)
-        return now
+        return {path: find_parameter(path).plain(settings.value(path)) for path in values}
+
+    def load(self, preset: Preset) -> dict[str, object]:
+        """Take up a preset at the next bar line, and return the parameters that it changes.
+
+        A preset is a mood: the rig, ``[midi]``, stays as it is.
+        """
+        before = self.ledger.settings
+        self._preset, self._morph_to = preset, None
+        self._check_style(preset)
+        self.ledger.switch(self._with_rig(preset.settings))
+        return self.changed_since(before)
+
+    def morph(self, preset: Preset, bars: int) -> None:
+        """Go over to a preset within so many bars; the rig stays as it is."""
+        self.ledger.morph(self._with_rig(preset.settings), bars)
+        self._morph_to = preset
+        self._check_style(preset)
+
+    def saved_as(self, preset: Preset) -> None:
+        """The settings that play have become a preset."""
+        self._preset = preset
+
+    def _with_rig(self, settings: Settings) -> Settings:
+        return replace(settings, midi=self.ledger.settings.midi)
+
+    def reseed(self, seed: int, beginnings: tuple[RwkvState, RwkvState]) -> None:
+        """Begin a new session of music from a seed; ``beginnings`` are the models' own."""
+        self._seed = seed
+        self.steer(lambda _, settings: SessionState.opening(settings, seed, beginnings))
+
+    def steer(self, change: Steer) -> None:
+        """Change the musical course from the next bar line on; an audition ends."""
+        self._end_audition()
+        self.ledger.steer(change)
+
+    def go_to(self, moment: Moment, preset: Preset) -> None:
+        """Go on from a kept moment, with its settings but for the rig; ``preset`` is its own."""
+        self._preset, self._seed, self._morph_to = preset, moment.state.seed, None
+        self._end_audition()
+        self.ledger.switch(self._with_rig(moment.settings), lambda _state, _: moment.state)
+
+    def branch(self, begin: SessionState, count: int) -> Fork:
+        """Have several continuations prepared, instead of those that are."""
+        if self._fork is not None:
+            self._fork.drop()
+        self._fork = Fork(self.ledger, begin, count)
+        return self._fork
+
+    def forget_branches(self) -> None:
+        """There are no continuations any more: one was adopted, or all were dropped."""
+        self._fork = None
+
+    def _end_audition(self) -> None:
+        """The course is about to be changed: an audition must not take it back."""
+        if self._fork is not None and self._fork.listening is not None:
+            self._fork.interrupt()
+
+    def mute(self, part: Part, on: bool) -> None:
+        """Silence a part, or let it be heard again."""
+        self._muted = self._muted | {part} if on else self._muted - {part}
+        self.mix()
+
+    def solo(self, part: Part, on: bool) -> None:
+        """Let a part be heard alone, with others that are solo, or no longer."""
+        self._solo = self._solo | {part} if on else self._solo - {part}
+        self.mix()
+
+    # -- recording ----------------------------------------------------------------------------
+
+    def record(self, path: Path, ending: str, heard: Callable[[links.OutputState], None]) -> None:
+        """Record into ``path``, numbered where it is taken; ``heard`` is told what became of it."""
+        self._recording_lost = ""
+        self._recording = tape = Tape.free(path, ending, self._outputs.values())
+        self.waiting[RECORDING] = [heard]
+        self.add_output(RECORDING, tape.audio)
+        self.add_output(RECORDED_NOTES, tape.midi)
+
+    def stop_recording(self, done: Callable[[str], None]) -> None:
+        """Finish both files; ``done`` is told what went wrong with them, nothing where all is well.
+
+        Whatever went wrong with one of them before is told as well.
+        """
+        lost, closing = self._recording_lost, [RECORDING]
+        if RECORDED_NOTES in self._outputs:
+            closing.append(RECORDED_NOTES)
+        reasons, open_still = [lost] if lost else [], set(closing)
+
+        def closed(told: links.OutputState) -> None:
+            open_still.discard(told.name)
+            if told.reason:
+                reasons.append(told.reason)
+            if not open_still:
+                self._recording_lost = ""
+                done(" ".join(dict.fromkeys(reasons)))
+
+        for name in closing:
+            self.waiting[name] = [closed]
+        for name in closing:
+            self.remove_output(name)
+
+    def recording_lost(self) -> str:
+        """Why the last recording ended by itself; told once, empty where it did not."""
+        lost, self._recording_lost = self._recording_lost, ""
+        return lost
+
+    @property
+    def recording(self) -> Recording | None:
+        """The recording under way, once its file is open."""
+        tape = self._recording
+        return None if tape is None or RECORDING in self.waiting else tape.info()
+
+    def _tape_closed(self, told: links.OutputState, *, by_itself: bool) -> None:
+        """One of the recording's files has closed."""
+        if self._recording is None or told.name not in (RECORDING, RECORDED_NOTES):
+            return
+        if told.reason and by_itself:
+            self._recording_lost = told.reason
+        if told.name == RECORDING:
+            self._recording = None
+            self.remove_output(RECORDED_NOTES)
+
+    def _tape_anew(self) -> None:
+        """The stage was started anew: a recording goes on in two more files of one name."""
+        tape = self._recording
+        if tape is None or RECORDING not in self._outputs:
+            return
+        others = [spec for name, spec in self._outputs.items() if name not in _RECORDED]
+        again = Tape.free(tape.path, tape.ending, others)
+        self._recording = again
+        if again.name != tape.name:
+            self.warn(f"The recording goes on in '{again.name}', beside '{tape.name}'.")
+        self._outputs[RECORDING] = again.audio
+        if RECORDED_NOTES in self._outputs:
+            self._outputs[RECORDED_NOTES] = again.midi
+
+    # -- who plays, and where to --------------------------------------------------------------
+
+    @property
+    def seed(self) -> int:
+        """Where the session's chance comes from."""
+        return self._seed
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """The specs of the outputs by their names."""
+        return self._outputs
+
+    @property
+    def learning(self) -> str | None:
+        """The parameter that waits for a controller."""
+        return self._learning
+
+    @property
+    def fork(self) -> Fork | None:
+        """The continuations that are prepared."""
+        return self._fork
 
     @property
     def style(self) -> str | None:
         """The tuned style that the models are in; None where they play as they are."""
         return self.voices.get(casting.STYLE)
 
-    def check_style(self, preset: Preset) -> None:
+    def _check_style(self, preset: Preset) -> None:
         """Say it where a preset asks for another style than the one that the models are in."""
         if preset.style not in (None, self.style):
             self.warn(
@@ -699,7 +877,7 @@ class Desk:
     @property
     def silenced(self) -> frozenset[Part]:
         """Who is not heard: the muted, and while somebody is solo all others."""
-        return self.muted | (frozenset(Part) - self.solo if self.solo else frozenset())
+        return self._muted | (frozenset(Part) - self._solo if self._solo else frozenset())
 
     @property
     def next_index(self) -> int | None:
@@ -709,22 +887,21 @@ class Desk:
     def hold(self, state: State) -> None:
         """Play, pause or stop."""
         orders = {State.PLAYING: links.Play, State.PAUSED: links.Pause, State.STOPPED: links.Stop}
-        self.state = state
+        self._state = state
         self.stage.send(orders[state]())
-        self.tell({"state": state})
 
     def add_output(self, name: str, spec: str) -> None:
         """Open an output; what becomes of it is told when it is known."""
-        self.outputs[name] = spec
+        self._outputs[name] = spec
         self.stage.send(links.AddOutput(name, spec, self._label))
 
     @property
     def _label(self) -> Label:
-        return Label(self.preset.name, self.seed)
+        return Label(self._preset.name, self._seed)
 
     def remove_output(self, name: str) -> None:
         """Close an output; nothing happens where it has closed itself."""
-        if self.outputs.pop(name, None) is not None:
+        if self._outputs.pop(name, None) is not None:
             self.stage.send(links.RemoveOutput(name))
 
     def free_name(self, spec: str) -> str:
@@ -735,25 +912,50 @@ class Desk:
 
     def taken(self, name: str) -> bool:
         """Whether an output may not be called so: there is one, perhaps about to close."""
-        return name in {*self.outputs, *self.waiting, RECORDING, RECORDED_NOTES}
+        return name in {*self._outputs, *self.waiting, RECORDING, RECORDED_NOTES}
 
     def publish(self, event: Event) -> None:
         """Tell an event to all listeners."""
         self.server.publish(event)
 
-    def tell(self, changed: Mapping[str, Any]) -> None:
-        """Tell all listeners what has changed in the status or the parameters, and keep it."""
-        self.publish(StateEvent(dict(changed)))
-        self.server.welcome(self.status())
-        recorded = {RECORDING, RECORDED_NOTES}
+    def _facts(self) -> dict[str, object]:
+        """The fields of the status that are told where they change."""
+        return {
+            "state": self._state,
+            "preset": self._preset.name,
+            "morph": self._morph_info(),
+            "seed": self._seed,
+            "muted": sorted(self._muted),
+            "solo": sorted(self._solo),
+            "outputs": self.output_infos(),
+            "recording": self.recording and replace_fields(self.recording, seconds=0.0),
+            "branches": self._fork.info() if self._fork else None,
+            "learning": self._learning,
+            "engine": self.view.engine(),
+        }
+
+    def _tell(self) -> None:
+        """Tell all listeners what has changed since they were last told, and keep it.
+
+        Whoever changes something need not say so: this is called after whatever was done.
+        """
+        facts, settings = self._facts(), self.ledger.settings
+        changed = {name: fact for name, fact in facts.items() if fact != self._told[name]}
+        if settings is not self._told_settings:
+            changed |= self.changed_since(self._told_settings)
+        self._told, self._told_settings = facts, settings
+        if changed:
+            self.publish(StateEvent(changed))
+            self.server.welcome(self.status())
         self.store.situate(
             Situation(
-                self.ledger.settings,
-                self.preset.name,
-                self.muted,
-                {name: spec for name, spec in self.outputs.items() if name not in recorded},
-                self.state is not State.PLAYING,
+                settings,
+                self._preset.name,
+                self._muted,
+                {name: spec for name, spec in self._outputs.items() if name not in _RECORDED},
+                self._state is not State.PLAYING,
                 self.voices,
+                self._solo,
             )
         )
 
@@ -772,7 +974,7 @@ class Desk:
             engine.models,
             engine.vocabularies,
             datetime.now(UTC),
-            self.preset.name,
+            self._preset.name,
             description,
         )
 
@@ -780,35 +982,34 @@ class Desk:
         """Everything there is to know about the session."""
         view, settings = self.view, self.ledger.settings
         now = time.monotonic()
-        playing = self.state is State.PLAYING and view.next_line is not None
+        playing = self._state is State.PLAYING and view.next_line is not None
         return Status(
             version=__version__,
             session=self.places.session,
             process=os.getpid(),
             uptime=now - self.began,
-            state=self.state,
+            state=self._state,
             bar=view.bar(),
             bars_played=view.bars_played,
             next_line=max(0.0, view.next_line - now) if playing and view.next_line else None,
             song=view.song(),
-            preset=self.preset.name,
+            preset=self._preset.name,
             changed=[
                 path
-                for path in PARAMETERS
-                if settings.value(path) != self.preset.settings.value(path)
+                for path, row in PARAMETERS.items()
+                if settings.value(path) != self._preset.settings.value(path) and row.group != "midi"
             ],
             morph=self._morph_info(),
-            seed=self.seed,
+            seed=self._seed,
             style=self.style,
             model=self.voices.get("model"),
-            muted=sorted(self.muted),
-            solo=sorted(self.solo),
+            muted=sorted(self._muted),
+            solo=sorted(self._solo),
             outputs=self.output_infos(),
             levels=view.level(),
-            recording=self.recording
-            and msgspec.structs.replace(self.recording, seconds=now - self.recording_since),
-            branches=self.fork.info() if self.fork else None,
-            learning=self.learning,
+            recording=self.recording,
+            branches=self._fork.info() if self._fork else None,
+            learning=self._learning,
             engine=view.engine(),
             writer=view.writer(self.health(self.writer), self.ledger.ahead, self.writer),
             stage=view.stage(self.health(self.stage), self.stage),
@@ -827,8 +1028,8 @@ class Desk:
 
     def _morph_info(self) -> MorphInfo | None:
         morph = self.ledger.morphing
-        return MorphInfo(self.morph_to.name, *morph) if morph and self.morph_to else None
+        return MorphInfo(self._morph_to.name, *morph) if morph and self._morph_to else None
 
     def output_infos(self) -> list[OutputInfo]:
         """The outputs and what has become of them."""
-        return [self.view.output(name, spec) for name, spec in self.outputs.items()]
+        return [self.view.output(name, spec) for name, spec in self._outputs.items()]

@@ -494,7 +494,8 @@ class Status(Result, frozen=True, kw_only=True):
     song: Annotated[SongInfo | None, Meta(description="The song that plays.")] = None
     preset: Annotated[str, Meta(description="The preset that was loaded last.")]
     changed: Annotated[
-        list[str], Meta(description="Parameters that were set since, by their paths.")
+        list[str],
+        Meta(description="Parameters that were set since, by path; of `[midi]`, none."),
     ] = []
     morph: Annotated[MorphInfo | None, Meta(description="A morph under way.")] = None
     seed: Annotated[int, Meta(description="Where the session's chance comes from.")]
@@ -564,7 +565,7 @@ class ListPresets(Request[Presets], frozen=True, tag="presets"):
 
 
 class PresetLoad(Request[Changed], frozen=True):
-    """Take up all settings of a preset; the music changes at the next bar line."""
+    """Take up a preset at the next bar line: all of its settings but `[midi]`, the user's rig."""
 
     name: Annotated[
         NameOrPath,
@@ -586,7 +587,7 @@ class PresetRemove(Request[Done], frozen=True):
 
 
 class PresetMorph(Request[Heard], frozen=True):
-    """Go over to a preset bar by bar."""
+    """Go over to a preset bar by bar, as `preset_load` takes one up at once."""
 
     name: Annotated[NameOrPath, Meta(description="As in `preset_load`.")]
     bars: Annotated[int, Meta(ge=1, le=256, description="How many bars it takes.")] = 16
@@ -685,7 +686,7 @@ class RecordStart(Request[Recording], frozen=True):
 
 
 class RecordStop(Request[Recording], frozen=True):
-    """Finish the recording."""
+    """Finish the recording; refused with the reason where a file is not whole."""
 
 
 class Panic(Request[Done], frozen=True):
@@ -703,7 +704,7 @@ class SnapshotSave(Request[Snapshot], frozen=True):
 
 
 class SnapshotLoad(Request[Heard], frozen=True):
-    """Go on from a kept moment, at the next bar line."""
+    """Go on from a kept moment, at the next bar line, with its settings but for `[midi]`."""
 
     name: Annotated[
         NameOrPath,

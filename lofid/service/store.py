@@ -80,6 +80,7 @@ class Situation:
     paused: bool = False
     voices: Mapping[str, str] | None = None
     """Which models play (:mod:`~lofid.service.casting`); None where that was lost."""
+    solo: frozenset[Part] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
     outputs: dict[str, str]
     paused: bool
     voices: dict[str, str] | None = None
+    solo: list[Part] = []
 
     @classmethod
     def of(cls, situation: Situation) -> "_SituationLine":
@@ -132,6 +134,7 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
             dict(situation.outputs),
             situation.paused,
             None if situation.voices is None else dict(situation.voices),
+            sorted(situation.solo),
         )
 
     def situation(self) -> Situation:
@@ -143,6 +146,7 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
             self.outputs,
             self.paused,
             self.voices,
+            frozenset(self.solo),
         )
 
 

@@ -113,15 +113,16 @@ def stand_in(places: Places) -> Iterator[StandIn]:
     server.stop()
 
 
+def _desk(places: Places) -> Desk:
+    beginning = Beginning(preset=load_preset("study"), seed=7, outputs=("null",))
+    return Desk(places, beginning, Notifier.taken_from({}))
+
+
 class Rehearsal:
     """A desk without its processes: a station writes the bars, and what is locked is said here."""
 
     def __init__(self, places: Places, station: Station) -> None:
-        self.desk = Desk(
-            places,
-            Beginning(preset=load_preset("study"), seed=7, outputs=("null",)),
-            Notifier.taken_from({}),
-        )
+        self.desk = _desk(places)
         self._answers = Answers(self.desk)
         self._station = station
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -139,25 +140,41 @@ class Rehearsal:
             )
         )
 
+    def again(self) -> Desk:
+        """The desk, ended and started anew."""
+        self.desk.close()
+        self.desk = _desk(self.desk.places)
+        return self.desk
+
+    def restart_stage(self) -> None:
+        """The stage has died, and is there again."""
+        self.desk._stage_anew()
+        self.desk._tell()
+
     def close(self) -> None:
         self.desk.close()
         self._context.destroy(linger=0)
 
     def hear_writer(self, message: object) -> None:
         self.desk._hear_writer(message)
+        self.desk._tell()
 
     def hear_stage(self, message: object) -> None:
         self.desk._hear_stage(message)
+        self.desk._tell()
 
     def ask(self, request: Request[_R]) -> _R:
         """What is answered, also where that waits for the disk."""
-        answer: Any = self._answers.answer(request)
+        answer: Any = self.desk.answered(self._answers.answer, request)
         if isinstance(answer, Deferred):
             late: list[Any] = []
             answer._connect(late.append)
             while not late:
                 select.select([self.desk._wake[0]], [], [], 10)
-                self.desk._soon.popleft()()
+                self.desk._wake[0].recv(4096)
+                while self.desk._soon:
+                    self.desk._soon.popleft()()
+                self.desk._tell()
             answer = late[0]
         if isinstance(answer, LofidError):
             raise answer

@@ -2,6 +2,7 @@
 
 import heapq
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from lofid.client import TIMEOUT
 from lofid.compose.session import same_session
 from lofid.compose.station import SessionState, Station
-from lofid.music.parameters import HIGHEST_SEED, Settings
+from lofid.music.notes import Part
+from lofid.music.parameters import HIGHEST_SEED, PARAMETERS, Settings
 from lofid.service import links, protocol
+from lofid.service.places import Places
 from lofid.service.protocol import Refused
 
 
@@ -148,3 +151,152 @@ def test_an_output_that_hangs_is_answered_without_it(rehearsal: Any, request_: A
     ]
     assert warned == (["It was no good."] if name == "device" else [])
     assert len(given) == 1
+
+
+RIG: dict[str, Any] = {
+    "midi.controls": ["3:21 sound.rain"],
+    "midi.follow": True,
+    "midi.keys_channel": 5,
+}
+
+
+@pytest.mark.parametrize("way", ["load", "morph", "snapshot"])
+def test_a_mood_does_not_touch_the_rig(rehearsal: Any, tmp_path: Path, way: str) -> None:
+    rehearsal.play(1)
+    rehearsal.ask(protocol.SnapshotSave("before"))
+    rehearsal.ask(protocol.Set(RIG))
+    rehearsal.told()
+    mood = tmp_path / "mood.toml"
+    mood.write_text("[sound]\nrain = 0.7\n[midi]\nclock = true\ncontrols = ['9 mix.bass']\n")
+    match way:
+        case "load":
+            rehearsal.ask(protocol.PresetLoad(str(mood)))
+        case "morph":
+            rehearsal.ask(protocol.PresetMorph(str(mood), 2))
+            rehearsal.play(3)
+        case _:
+            rehearsal.ask(protocol.SnapshotLoad("before"))
+    for path, value in {**RIG, "midi.clock": False}.items():
+        assert rehearsal.ask(protocol.Get(path)).value == value
+    assert not [path for path in rehearsal.changed() if path.startswith("midi.")]
+    assert not [one for one in rehearsal.desk.status().changed if one.startswith("midi.")]
+    if way != "snapshot":
+        assert rehearsal.ask(protocol.Get("sound.rain")).value == 0.7
+
+
+def test_what_a_snapshot_changes_is_told_as_of_a_preset(rehearsal: Any) -> None:
+    rehearsal.play(1)
+    rehearsal.ask(protocol.Set({"sound.rain": 0.9}))
+    rehearsal.ask(protocol.SnapshotSave("wet"))
+    rehearsal.ask(protocol.PresetLoad("rain"))
+    before = rehearsal.desk.ledger.settings
+    rehearsal.told()
+    rehearsal.ask(protocol.SnapshotLoad("wet"))
+    told = rehearsal.changed()
+    assert {path for path in told if "." in path} == {
+        path
+        for path in PARAMETERS
+        if before.value(path) != rehearsal.desk.ledger.settings.value(path)
+    }
+    assert (told["preset"], told["sound.rain"]) == ("study", 0.9)
+    assert rehearsal.desk.status().changed == ["sound.rain"], "since the preset of that name"
+
+
+def test_whatever_is_done_is_told(rehearsal: Any) -> None:
+    rehearsal.play(5)
+    rehearsal.told()
+    for request, name, value in (
+        (protocol.Mute(Part.BASS), "muted", ["bass"]),
+        (protocol.Solo(Part.KEYS), "solo", ["keys"]),
+        (protocol.Pause(), "state", "paused"),
+        (protocol.Seed(5), "seed", 5),
+        (protocol.MidiLearn("mix.bass"), "learning", "mix.bass"),
+        (protocol.PresetMorph("rain", 3), "morph", {"preset": "rain", "bar": 0, "bars": 3}),
+        (protocol.PresetLoad("sleepy"), "preset", "sleepy"),
+        (protocol.PresetSave("own"), "preset", "own"),
+    ):
+        rehearsal.ask(request)
+        assert rehearsal.changed()[name] == value
+    rehearsal.ask(protocol.BranchPrepare(2))
+    assert len(rehearsal.changed()["branches"]["branches"]) == 2
+    rehearsal.ask(protocol.BranchListen(2))
+    assert rehearsal.changed()["branches"]["listening"] == 2
+    rehearsal.ask(protocol.Rewind(1))
+    assert rehearsal.changed()["branches"]["listening"] is None
+    rehearsal.ask(protocol.BranchDrop())
+    assert rehearsal.changed()["branches"] is None
+    rehearsal.ask(protocol.GetStatus())
+    assert rehearsal.told() == [], "nothing has changed"
+
+
+def test_a_restart_finds_names_and_solo_again(rehearsal: Any, places: Places) -> None:
+    rehearsal.play(1)
+    take = rehearsal.desk.ledger.history[-1]
+    rehearsal.desk.add_output("my-null", "null")
+    rehearsal.desk.add_output("other", "null")
+    rehearsal.ask(protocol.Solo(Part.BASS))
+    rehearsal.ask(protocol.Mute(Part.DRUMS))
+    rehearsal.desk.store.sounded(take.before, take.bar, take.after, take.settings, 0.01)
+    before = rehearsal.desk.status()
+    after = rehearsal.again().status()
+    assert [one.name for one in after.outputs] == ["null", "my-null", "other"]
+    assert (after.solo, after.muted) == (before.solo, before.muted) == ([Part.BASS], [Part.DRUMS])
+
+
+def recording(rehearsal: Any, path: Path) -> protocol.Recording:
+    """Begin a recording whose files open at once."""
+    heard: list[Any] = []
+    rehearsal.desk.answered(rehearsal._answers.answer, protocol.RecordStart(str(path)))._connect(
+        heard.append
+    )
+    for name in ("recording", "recording-midi"):
+        rehearsal.hear_stage(links.OutputState(name, rehearsal.desk.outputs[name], "playing"))
+    (begun,) = heard
+    assert isinstance(begun, protocol.Recording)
+    return begun
+
+
+def test_both_files_of_a_recording_have_one_free_name(rehearsal: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.mid").touch()
+    (tmp_path / "x-2.flac").touch()
+    begun = recording(rehearsal, tmp_path / "x")
+    assert (begun.audio, begun.midi) == (f"{tmp_path}/x-3.flac", f"{tmp_path}/x-3.mid")
+    assert begun.name == "x-3"
+    (tmp_path / "x-3.flac").touch()  # what the stage has left as it died
+    rehearsal.told()
+    rehearsal.restart_stage()
+    now = rehearsal.desk.status().recording
+    assert (now.audio, now.midi) == (f"{tmp_path}/x-4.flac", f"{tmp_path}/x-4.mid")
+    assert rehearsal.desk.outputs["recording"] == f"file:{now.audio}"
+    assert rehearsal.desk.outputs["recording-midi"] == f"file:{now.midi}"
+    events = rehearsal.told()
+    assert any("goes on in 'x-4'" in str(event) for event in events)
+
+
+def test_a_recording_that_ends_by_itself_is_told_then_and_when_it_is_stopped(
+    rehearsal: Any, tmp_path: Path
+) -> None:
+    begun = recording(rehearsal, tmp_path / "x")
+    rehearsal.told()
+    reason = "The recording ends after 3 seconds (no space left)."
+    rehearsal.hear_stage(links.OutputState("recording", f"file:{begun.audio}", "closed", reason))
+    assert rehearsal.warned() == [reason]
+    assert rehearsal.desk.status().recording is None
+    with pytest.raises(Refused, match=r"ended by itself: .*no space left"):
+        rehearsal.ask(protocol.RecordStop())
+    with pytest.raises(Refused, match="Nothing is being recorded"):
+        rehearsal.ask(protocol.RecordStop())
+
+
+@pytest.mark.parametrize("failing", ["recording", "recording-midi"])
+def test_a_file_that_cannot_be_finished_is_the_answer(
+    rehearsal: Any, tmp_path: Path, failing: str
+) -> None:
+    recording(rehearsal, tmp_path / "x")
+    heard: list[Any] = []
+    stop = protocol.RecordStop()
+    rehearsal.desk.answered(rehearsal._answers.answer, stop)._connect(heard.append)
+    for name in ("recording", "recording-midi"):
+        reason = "It is not whole." if name == failing else ""
+        rehearsal.hear_stage(links.OutputState(name, "file:x", "closed", reason))
+    assert str(heard[0]) == "It is not whole."
