@@ -14,6 +14,10 @@ What a preset file may set, and `lofid render` and `lofid play` with it. Written
 `scripts/build_parameter_reference.py` from `lofid/music/parameters.py`. A preset is a TOML file; a
 parameter that it leaves out keeps its default. The fourth column tells when a change is heard that
 is made while the music plays.
+
+`[midi]` is the rig that the music is played on, not a part of its mood: it counts where `play`,
+`render` or a new session begins with the preset. A preset that is loaded, or morphed into, while
+the daemon plays, and a snapshot, leave it as it is.
 """
 
 

@@ -14,6 +14,7 @@ from msgspec import Struct, inspect
 from lofid.music.parameters import Effect, Settings
 from lofid.service import protocol, server
 from lofid.service.protocol import EVENTS, REQUESTS, ErrorKind, Problem, Refused, result_of
+from lofid.service.roles import DEFAULT, Role
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "protocol.md"
 
@@ -27,6 +28,8 @@ GROUPS = {
     "MIDI controllers": "midi_learn midi_forget",
 }
 """The requests, in the order of the page."""
+
+_PATHS = "; `own` where `name` is a path"
 
 SETTABLE = "true or false, a number, a text or a list of texts"
 """Whatever a parameter may hold, in words."""
@@ -85,9 +88,16 @@ With `lofid serve --tcp HOST:PORT` the daemon also takes requests at `tcp://HOST
 events at the port after it, both to clients with a CURVE key only. `lofid keys make` makes the
 daemon's keys, `lofid keys add NAME` the file of one client: TOML with `server`, `public` and
 `secret` in Z85, which are the socket options `ZMQ_CURVE_SERVERKEY`, `ZMQ_CURVE_PUBLICKEY` and
-`ZMQ_CURVE_SECRETKEY`. Whoever has such a file may do all that this page offers, and that includes
-files read and written wherever the daemon may. ZeroMQ does not tell a client that its key is
-wrong: nobody answers.
+`ZMQ_CURVE_SECRETKEY`. ZeroMQ does not tell a client that its key is wrong: nobody answers.
+
+A key has a role, `lofid keys add NAME --role ROLE`, by default `{DEFAULT}`; `lofid keys role` gives
+it another, which counts at once. Each request says which role it needs, and a role may do what
+those before it may:
+
+{_roles()}
+
+Over the Unix sockets everybody is the daemon's own user, and may do everything. Keys that were made
+before there were roles may, too, until they are given one; the daemon names them as it starts.
 
 ## Requests and answers
 
@@ -151,6 +161,10 @@ def _example_error() -> str:
     return json.dumps(answer, indent=2)
 
 
+def _roles() -> str:
+    return "\n".join(f"- `{role}`: {role.meaning}." for role in Role)
+
+
 def _requests() -> str:
     named = [name for names in GROUPS.values() for name in names.split()]
     assert sorted(named) == sorted(REQUESTS), "each request belongs to one group"
@@ -160,7 +174,8 @@ def _requests() -> str:
         for name in names.split():
             request = REQUESTS[name]
             pages.append(
-                f"#### `{name}`\n\n{_summary(request)} Answer: {_link(result_of(request))}.\n\n"
+                f"#### `{name}`\n\n{_summary(request)} Answer: {_link(result_of(request))}. "
+                f"Role: `{request.role}`{_PATHS if request.own_paths else ''}.\n\n"
                 f"{_fields(request)}"
             )
     return "\n".join(pages)

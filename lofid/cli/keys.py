@@ -1,4 +1,4 @@
-"""``lofid keys``: who may steer the daemon over tcp."""
+"""``lofid keys``: who may listen to or steer the daemon over tcp."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 
 from lofid.cli._terminal import ERR, JsonOption, print_json
 from lofid.files import user_path
+from lofid.service.roles import DEFAULT, Role
 
 app = typer.Typer(
     help="The keys with which clients may steer the daemon over tcp (CURVE).",
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from lofid.service.keys import KeyStore
 
 SUFFIX = ".lofidkey"
+_ROLES = "; ".join(f"{role}: {role.meaning}" for role in Role)
+RoleOption = Annotated[Role, typer.Option("--role", help=f"What it may do. {_ROLES}.")]
 
 
 @app.command("make")
@@ -41,6 +44,7 @@ def add(
         str | None,
         typer.Option("--file", "-f", help=f"Where to write; default: NAME{SUFFIX}; - prints it."),
     ] = None,
+    role: RoleOption = DEFAULT,
     json: JsonOption = False,
 ) -> None:
     """Let a client in: writes the file that it needs, for `lofid ctl --keys FILE`.
@@ -51,12 +55,14 @@ def add(
 
     lofid keys add phone
 
+    lofid keys add wall --role listen
+
     lofid keys add studio --file -
     """
-    keys = _store().add(name)
+    keys = _store().add(name, role)
     if file == "-":
         if json:
-            print_json({"name": name, **asdict(keys)})
+            print_json({"name": name, "role": role, **asdict(keys)})
         else:
             typer.echo(keys.text(name), nl=False)
         return
@@ -67,7 +73,7 @@ def add(
         _store().remove(name)  # nobody has the secret key: it would let nobody in
         raise
     if json:
-        print_json({"name": name, "public": keys.public, "file": str(path)})
+        print_json({"name": name, "role": role, "public": keys.public, "file": str(path)})
     ERR.print(
         f"Wrote {path}. Take it to the client's machine, and let nobody read it on the way.",
         highlight=False,
@@ -81,18 +87,32 @@ def show(json: JsonOption = False) -> None:
     """List the clients that may come in."""
     clients = _store().clients()
     if json:
-        print_json(clients)
+        print_json({name: {"public": one.public, "role": one.may} for name, one in clients.items()})
         return
     if not clients:
         ERR.print("Nobody may come in yet; let somebody: lofid keys add NAME", highlight=False)
-    for name, public in clients.items():
-        typer.echo(f"{name}\t{public}")
+    for name, one in clients.items():
+        typer.echo(f"{name}\t{one.may}\t{one.public}")
+
+
+@app.command("role")
+def change(
+    name: Annotated[str, typer.Argument(help="The client.")],
+    role: Annotated[Role, typer.Argument(help=_ROLES)],
+) -> None:
+    """Give a client another role; it counts at once, also where the client is connected.
+
+    [dim]Example:[/dim]
+
+    lofid keys role phone own
+    """
+    _store().change(name, role)
 
 
 @app.command("rm", hidden=True)
 @app.command("remove")
 def remove(name: Annotated[str, typer.Argument(help="The client.")]) -> None:
-    """Let a client in no more; if it is connected, until the daemon is started anew."""
+    """Let a client in no more; one that is connected may ask for nothing from now on."""
     _store().remove(name)
 
 

@@ -5,6 +5,7 @@ client has one file with all it needs: its own pair and the server's public key.
 secret can be read by nobody else.
 """
 
+import logging
 import os
 import re
 import tomllib
@@ -17,6 +18,9 @@ import zmq
 from lofid.errors import LofidError
 from lofid.files import read_file, replacing
 from lofid.service.places import checked_name
+from lofid.service.roles import DEFAULT, Role
+
+_LOG = logging.getLogger(__name__)
 
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
@@ -37,13 +41,41 @@ class ClientKeys:
     def text(self, name: str) -> str:
         """The client's file."""
         return (
-            f"# lofid: the keys of client '{name}'. Whoever has this file may steer the daemon.\n"
+            f"# lofid: the keys of client '{name}'. Whoever has this file comes in as it.\n"
             f'server = "{self.server}"\npublic = "{self.public}"\nsecret = "{self.secret}"\n'
         )
 
     def write(self, path: Path, name: str) -> None:
         """Write the client's file, readable by its owner only."""
         _write(path, self.text(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the server knows of a client: its public key, in Z85, and its role.
+
+    A key that was made before there were roles has none, and may do everything.
+    """
+
+    public: str
+    role: Role | None = DEFAULT
+
+    @property
+    def may(self) -> Role:
+        """The role that counts."""
+        return Role.OWN if self.role is None else self.role
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What stands in a client's file; raises :class:`LofidError` where that cannot be used."""
+        (public,) = _read(path, "public")
+        role = _document(path).get("role")
+        if role is not None and role not in list(Role):
+            raise LofidError(
+                f"The role {str(role)[:40]!r} in '{path}' is none of {', '.join(Role)}; give it "
+                f"one: 'lofid keys role {path.stem} {DEFAULT}'."
+            )
+        return cls(public, None if role is None else Role(str(role)))
 
 
 class KeyStore:
@@ -83,7 +115,7 @@ class KeyStore:
         public, secret = _read(self._server, "public", "secret")
         return public, secret
 
-    def add(self, name: str) -> ClientKeys:
+    def add(self, name: str, role: Role = DEFAULT) -> ClientKeys:
         """Let one more client in and return its keys; the secret one is kept nowhere here."""
         checked_name(name, "client")
         server, _ = self.server()
@@ -95,19 +127,38 @@ class KeyStore:
                 f"with 'lofid keys remove {name}'."
             )
         public, secret = _pair()
-        _write(path, f'public = "{public}"\n')
+        self._keep(name, Entry(public, role))
         return ClientKeys(server, public, secret)
 
     def remove(self, name: str) -> None:
         """Let a client in no more; connections that it has stay until they end."""
-        if name not in self.clients():
-            known = ", ".join(self.clients()) or "none"
-            raise LofidError(f"There is no client '{name}'; there are: {known}.")
+        self._known(name)
         self._path(name).unlink()
 
-    def clients(self) -> dict[str, str]:
-        """The public key of every client, by name."""
-        return {path.stem: _read(path, "public")[0] for path in sorted(self._clients.glob("*.key"))}
+    def change(self, name: str, role: Role) -> None:
+        """Give a client another role; a daemon that runs knows it at once."""
+        self._keep(name, Entry(self._known(name).public, role))
+
+    def clients(self) -> dict[str, Entry]:
+        """Every client that may come in, by name; a file that cannot be read lets nobody in."""
+        found = {}
+        for path in sorted(self._clients.glob("*.key")):
+            try:
+                found[path.stem] = Entry.read(path)
+            except LofidError as error:
+                _LOG.warning("%s Until then, that client cannot come in.", error)
+        return found
+
+    def _known(self, name: str) -> Entry:
+        clients = self.clients()
+        if name not in clients:
+            known = ", ".join(clients) or "none"
+            raise LofidError(f"There is no client '{name}'; there are: {known}.")
+        return clients[name]
+
+    def _keep(self, name: str, entry: Entry) -> None:
+        role = "" if entry.role is None else f'role = "{entry.role}"\n'
+        _write(self._path(name), f'public = "{entry.public}"\n{role}')
 
     def changed(self) -> int:
         """A number that is another one after clients were added or removed."""
@@ -134,14 +185,18 @@ def _pair() -> tuple[str, str]:
     return public.decode("ascii"), secret.decode("ascii")
 
 
-def _read(path: Path, *names: str) -> list[str]:
+def _document(path: Path) -> dict[str, object]:
     try:
-        document = tomllib.loads(read_file(path, "file of keys").decode())
+        return tomllib.loads(read_file(path, "file of keys").decode())
     except (ValueError, RecursionError) as error:
         raise LofidError(
             f"The file '{path}' is no file of keys; check the path, or make new ones: "
             "'lofid keys --help' tells how."
         ) from error
+
+
+def _read(path: Path, *names: str) -> list[str]:
+    document = _document(path)
     keys = [str(document.get(name, "")) for name in names]
     for name, key in zip(names, keys, strict=True):
         if not _Z85.fullmatch(key):

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -30,6 +30,7 @@ from lofid.music.parameters import (
     find_parameter,
 )
 from lofid.music.plan import Bar, BarPlan, Section
+from lofid.service.roles import Role
 
 VERSION = 1
 """The version spoken here, in every message as ``v``. It changes when old clients would break."""
@@ -97,6 +98,7 @@ class ErrorKind(StrEnum):
     FIELD = "field", "A field, or a parameter's value, is missing or not allowed."
     UNKNOWN = "unknown", "There is no parameter, preset, output, snapshot or branch of that name."
     REFUSED = "refused", "Understood, but it cannot be done, or not now."
+    FORBIDDEN = "forbidden", "The client's key has a role that may not do this."
     BUSY = "busy", "Too many requests are waiting; ask again."
     INTERNAL = "internal", "A fault of the daemon's own; its log tells more."
 
@@ -536,17 +538,39 @@ def _tag(class_name: str) -> str:
 class Request(Struct, Generic[ResultT_co], frozen=True, tag_field="do", tag=_tag):
     """Something the daemon is asked for; the type parameter is what it answers with."""
 
+    role: ClassVar[Role] = Role.STEER
+    """That a key needs for it."""
+    own_paths: ClassVar[bool] = False
+    """Whether a ``name`` that is a path on the daemon's machine needs the role ``own``."""
+
+    @property
+    def needs(self) -> Role:
+        """The role that this very request needs."""
+        name = getattr(self, "name", None)
+        return Role.OWN if self.own_paths and name and _is_path(name) else self.role
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name leaves the folder that it would lie in."""
+    return "/" in name or name in (".", "..") or name.endswith((".toml", ".lofistate"))
+
 
 class GetStatus(Request[Status], frozen=True, tag="status"):
     """Tell everything about the session."""
+
+    role = Role.LISTEN
 
 
 class GetParameters(Request[Parameters], frozen=True, tag="parameters"):
     """Describe every parameter, with its value."""
 
+    role = Role.LISTEN
+
 
 class Get(Request[ParameterInfo], frozen=True):
     """Describe one parameter, with its value."""
+
+    role = Role.LISTEN
 
     path: Annotated[Path, Meta(description="Such as `music.tempo`.")]
 
@@ -563,9 +587,13 @@ class Set(Request[Changed], frozen=True):
 class ListPresets(Request[Presets], frozen=True, tag="presets"):
     """List the presets."""
 
+    role = Role.LISTEN
+
 
 class PresetLoad(Request[Changed], frozen=True):
     """Take up a preset at the next bar line: all of its settings but `[midi]`, the user's rig."""
+
+    own_paths = True
 
     name: Annotated[
         NameOrPath,
@@ -583,11 +611,15 @@ class PresetSave(Request[Saved], frozen=True):
 class PresetRemove(Request[Done], frozen=True):
     """Remove a preset of the user's own; the settings that play stay as they are."""
 
+    role = Role.OWN
+
     name: Annotated[Name, Meta(description="Its name; lofid's own presets stay.")]
 
 
 class PresetMorph(Request[Heard], frozen=True):
     """Go over to a preset bar by bar, as `preset_load` takes one up at once."""
+
+    own_paths = True
 
     name: Annotated[NameOrPath, Meta(description="As in `preset_load`.")]
     bars: Annotated[int, Meta(ge=1, le=256, description="How many bars it takes.")] = 16
@@ -656,9 +688,13 @@ class Seed(Request[Heard], frozen=True):
 class ListOutputs(Request[Outputs], frozen=True, tag="outputs"):
     """List the outputs and what has become of them."""
 
+    role = Role.LISTEN
+
 
 class OutputAdd(Request[OutputInfo], frozen=True):
     """Send the music to one more place."""
+
+    role = Role.OWN
 
     spec: Annotated[
         NameOrPath, Meta(description="`KIND[:ARGUMENT]`, such as `device` or `file:night.flac`.")
@@ -669,11 +705,15 @@ class OutputAdd(Request[OutputInfo], frozen=True):
 class OutputRemove(Request[Done], frozen=True):
     """Close an output; files are finished."""
 
+    role = Role.OWN
+
     name: Annotated[Path, Meta(description="Its name.")]
 
 
 class RecordStart(Request[Recording], frozen=True):
     """Record audio and notes from now on, into two files side by side."""
+
+    own_paths = True
 
     name: Annotated[
         NameOrPath | None,
@@ -696,6 +736,8 @@ class Panic(Request[Done], frozen=True):
 class Shutdown(Request[Done], frozen=True):
     """End the daemon; the session is kept and goes on when it is started again."""
 
+    role = Role.OWN
+
 
 class SnapshotSave(Request[Snapshot], frozen=True):
     """Keep this moment: models' memory, song, settings."""
@@ -706,6 +748,8 @@ class SnapshotSave(Request[Snapshot], frozen=True):
 class SnapshotLoad(Request[Heard], frozen=True):
     """Go on from a kept moment, at the next bar line, with its settings but for `[midi]`."""
 
+    own_paths = True
+
     name: Annotated[
         NameOrPath,
         Meta(description="Its name, or the path of a `.lofistate` file on the daemon's machine."),
@@ -715,9 +759,13 @@ class SnapshotLoad(Request[Heard], frozen=True):
 class SnapshotList(Request[Snapshots], frozen=True):
     """List the kept moments."""
 
+    role = Role.LISTEN
+
 
 class SnapshotRemove(Request[Done], frozen=True):
     """Remove a kept moment."""
+
+    role = Role.OWN
 
     name: Annotated[Name, Meta(description="Its name.")]
 

@@ -24,6 +24,7 @@ from lofid.service import protocol
 from lofid.service.keys import KeyStore
 from lofid.service.places import Hold, Places
 from lofid.service.protocol import ErrorKind, Event, Refused, Request, Result, Status
+from lofid.service.roles import DEFAULT, Role
 
 _LOG = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class Server:
             self._doorkeeper.serve(limit)
         for served in range(limit):
             try:
-                frames = self._requests.recv_multipart(zmq.DONTWAIT)
+                frames = self._requests.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
                 return served
             self._serve_one(handler, frames)
@@ -202,8 +203,32 @@ class Server:
                     "address of this machine and two free ports, one after the other."
                 ) from error
 
-    def _serve_one(self, handler: Handler, frames: list[bytes]) -> None:
-        *route, message = frames
+    def _check_role(self, request: Request[Any], frame: zmq.Frame) -> None:
+        """Raise :class:`Refused` where a client from elsewhere may not ask for this."""
+        try:
+            name = str(frame.get("User-Id"))  # as the doorkeeper has called it
+        except zmq.ZMQError:  # it came over a Unix socket, where only the same user enters
+            return
+        assert self._doorkeeper is not None
+        role, do = self._doorkeeper.role(name), request.__struct_config__.tag
+        if role is None:
+            raise Refused(
+                f"The key '{name}' was removed; whoever owns the daemon gives another.",
+                ErrorKind.FORBIDDEN,
+            )
+        if not role.allows(request.needs):
+            by_path = "" if request.role is request.needs else " with a path"
+            raise Refused(
+                f"'{do}'{by_path} needs the role '{request.needs}', and the key '{name}' has "
+                f"'{role}'; on the daemon's machine, 'lofid keys role {name} {request.needs}' "
+                "gives it.",
+                ErrorKind.FORBIDDEN,
+                field="name" if by_path else None,
+                allowed="a name, no path" if by_path else None,
+            )
+
+    def _serve_one(self, handler: Handler, frames: list[zmq.Frame]) -> None:
+        *route, message = (frame.bytes for frame in frames)
         identity: str | None = None
         answer: Result | Refused | Deferred
         try:
@@ -216,6 +241,7 @@ class Server:
             envelope = protocol.decode_envelope(message)
             identity = envelope.id
             request = protocol.decode_request(envelope, message)
+            self._check_role(request, frames[-1])
             if self._deferred >= MOST_DEFERRED:
                 raise Refused(
                     "Too many requests are waiting for their answers; ask again in a moment.",
@@ -254,6 +280,17 @@ class _Doorkeeper:
         self._keys = keys
         self._seen = -1
         self._names: dict[bytes, str] = {}
+        self._roles: dict[str, Role] = {}
+        self._look()
+        for name, entry in keys.clients().items():
+            if entry.role is None:
+                _LOG.warning(
+                    "The key '%s' was made before there were roles, and may do everything; give "
+                    "it one: 'lofid keys role %s %s'.",
+                    name,
+                    name,
+                    DEFAULT,
+                )
         # A ROUTER where the protocol has a REP: it cannot get stuck between question and answer.
         self.socket = context.socket(zmq.ROUTER)
         self.socket.bind(_ZAP)
@@ -271,16 +308,22 @@ class _Doorkeeper:
             verdict = (b"400", b"unknown key", b"") if name is None else (b"200", b"OK", name)
             self.socket.send_multipart([route, b"", version, question, *verdict, b""])
 
-    def _name(self, key: bytes) -> bytes | None:
+    def role(self, name: str) -> Role | None:
+        """What a client may ask for; None where its key was removed since it came in."""
+        self._look()
+        return self._roles.get(name)
+
+    def _look(self) -> None:
+        """Learn which clients there are, where that has changed."""
         changed = self._keys.changed()
         if changed != self._seen:
-            try:
-                clients = self._keys.clients()
-            except LofidError as error:
-                _LOG.warning("%s Nobody can enter over tcp until then.", error)
-                clients = {}
-            self._names = {z85.decode(public): name for name, public in clients.items()}
+            clients = self._keys.clients()
+            self._names = {z85.decode(entry.public): name for name, entry in clients.items()}
+            self._roles = {name: entry.may for name, entry in clients.items()}
             self._seen = changed
+
+    def _name(self, key: bytes) -> bytes | None:
+        self._look()
         name = self._names.get(key)
         return None if name is None else name.encode("ascii")
 

@@ -11,6 +11,7 @@ from lofid.errors import LofidError
 from lofid.music.parameters import PARAMETERS, Effect, Settings
 from lofid.service import protocol
 from lofid.service.protocol import EVENTS, REQUESTS, ErrorKind, Problem, Refused, Request
+from lofid.service.roles import Role
 
 
 def read(message: bytes) -> Request[Any]:
@@ -158,3 +159,28 @@ def test_what_contradicts_itself_is_no_message(message: bytes) -> None:
     with pytest.raises(Refused) as told:
         protocol.decode_request(protocol.decode_envelope(message), message)
     assert told.value.problem.kind is ErrorKind.MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("request_", "role"),
+    [
+        (protocol.GetStatus(), Role.LISTEN),
+        (protocol.SnapshotList(), Role.LISTEN),
+        (protocol.Set({"music.tempo": 70}), Role.STEER),
+        (protocol.PresetLoad("rain"), Role.STEER),
+        (protocol.PresetLoad("/etc/passwd"), Role.OWN),
+        (protocol.PresetMorph("mine.toml"), Role.OWN),
+        (protocol.SnapshotLoad("dawn"), Role.STEER),
+        (protocol.SnapshotLoad("~/x.lofistate"), Role.OWN),
+        (protocol.RecordStart(), Role.STEER),
+        (protocol.RecordStart("take"), Role.STEER),
+        (protocol.RecordStart("../take"), Role.OWN),
+        (protocol.RecordStart(".."), Role.OWN),
+        (protocol.OutputAdd("null"), Role.OWN),
+        (protocol.OutputRemove("null"), Role.OWN),
+        (protocol.PresetRemove("mine"), Role.OWN),
+        (protocol.Shutdown(), Role.OWN),
+    ],
+)
+def test_what_reaches_beyond_the_music_needs_the_owner(request_: Request[Any], role: Role) -> None:
+    assert request_.needs is role

@@ -17,6 +17,7 @@ from lofid.errors import LofidError
 from lofid.service import protocol
 from lofid.service.keys import ClientKeys, KeyStore
 from lofid.service.places import Places
+from lofid.service.roles import Role
 from lofid.service.server import HANG_UP_BYTES, Server, Tcp
 
 Socket = zmq.Socket[bytes]
@@ -330,3 +331,39 @@ def test_too_few_open_files_are_told_before_anything_is_held(places: Places) -> 
     )
     assert "may have only 24 files open here, and the daemon needs 128" in done.stderr
     assert not places.runtime.exists()
+
+
+def test_a_key_may_do_what_its_role_says_and_the_same_user_everything(
+    context: "zmq.Context[Socket]", stand_in: Any
+) -> None:
+    stand_in.stop()
+    store = KeyStore(stand_in.places.keys)
+    store.create()
+    keys = {role: store.add(role, role) for role in Role}
+    port = free_ports()
+    stand_in.start(Tcp("127.0.0.1", port))
+    requests = (
+        protocol.GetStatus(), protocol.Rewind(1), protocol.RecordStart("take"),
+        protocol.RecordStart("/any/path"), protocol.PresetLoad("/any/path"),
+        protocol.OutputAdd("file:/any/path.wav"), protocol.Shutdown(),
+    )  # fmt: skip
+
+    def allowed(socket: Socket) -> int:
+        answers = [ask(socket, protocol.encode_request(one, "1")) for one in requests]
+        for one in answers:
+            assert one["ok"] or one["error"]["kind"] == "forbidden"
+        return sum(one["ok"] for one in answers)
+
+    with dealer(context, stand_in.places.requests) as local:
+        assert allowed(local) == 7
+    for role, count in ((Role.LISTEN, 1), (Role.STEER, 3), (Role.OWN, 7)):
+        with enter(context, port, keys[role]) as socket:
+            assert allowed(socket) == count
+    with enter(context, port, keys[Role.LISTEN]) as socket:
+        answer = ask(socket, protocol.encode_request(protocol.Rewind(1), "1"))
+        assert answer["error"]["text"].startswith("'rewind' needs the role 'steer', and the key")
+        assert "lofid keys role listen steer" in answer["error"]["text"]
+        store.change("listen", Role.STEER)
+        assert ask(socket, protocol.encode_request(protocol.Rewind(1), "1"))["ok"], "at once"
+        store.remove("listen")
+        assert "was removed" in ask(socket, STATUS)["error"]["text"]
