@@ -4,6 +4,7 @@ Checks that need the session are made here; what a message may hold at all is th
 business, and was checked before. Nothing here waits: what takes the disk answers later.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress

@@ -97,6 +97,7 @@ _FIRST_START, _NEXT_START = 180.0, 20.0  # seconds; the first start of all compi
 _NOT_CLOSED = ("opening", "playing", "waiting")
 _LEAVING = 15.0  # seconds that outputs get to finish their files
 _HURRIED = 1.0  # seconds that are left of these when somebody is in a hurry
+_STOOD_STILL = 2.0  # seconds between two turns that only somebody else can be to blame for
 _SAME_FAULT = 60.0  # seconds in which a fault of one kind is told once
 _AFTER_FAULT = 0.05  # seconds between a fault and the next turn
 _LONGEST_BACK_OFF = 10.0
@@ -171,7 +172,7 @@ class Desk:
         self._jobs = itertools.count(1)
         self._failures = 0
         self._retry_at = {"writer": 0.0, "stage": 0.0}
-        self._stage_told = self.began
+        self._stage_told = self._turned = self.began
         self._patience = {"writer": 0.0, "stage": 0.0}  # seconds
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._chords: deque[tuple[float, ChordEvent]] = deque()
@@ -308,8 +309,19 @@ class Desk:
                 )
         time.sleep(_AFTER_FAULT)
 
+    def _pardon(self, seconds: float) -> None:
+        """All processes stood still for so long, and this one, too: nobody hangs for that."""
+        self._stage_told += seconds
+        for child in (self.writer, self.stage, self._trial.child):
+            child.started_at += seconds
+        if self._job is not None:
+            self._job = replace(self._job, sent=self._job.sent + seconds)
+
     def _turn(self, answer: Handler) -> None:
         now = time.monotonic()
+        if now - self._turned > _STOOD_STILL:
+            self._pardon(now - self._turned)
+        self._turned = now
         self._keep_processes(now)
         self._give_work(now)
         due = [queue[0][0] - now for queue in (self._timers, self._chords) if queue]
@@ -593,7 +605,9 @@ class Desk:
             case links.Controller():
                 self._controller_moved(message)
             case links.StageStatus():
-                self.view.stage_status = message
+                before, self.view.stage_status = self.view.stage_status, message
+                if message.trouble and (before is None or before.trouble != message.trouble):
+                    self.warn(message.trouble)
                 self.ledger.delivered(message.cued)
                 followed = self.ledger.settings.midi.follow and message.paused
                 if self._state is not State.PLAYING or followed:

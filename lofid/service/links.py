@@ -249,6 +249,8 @@ class StageStatus:
     tempo: float
     cued: int
     """The last take of the cues that it holds, 0 without any."""
+    trouble: str = ""
+    """Why the clock that should be followed is not, a sentence; else empty."""
 
 
 class Link:

@@ -437,6 +437,10 @@ class StageInfo(Struct, frozen=True):
     clock: Annotated[
         str, Meta(description="What keeps time: an output, `system`, `midi` or `virtual`.")
     ] = "system"
+    trouble: Annotated[
+        str,
+        Meta(description="Why the MIDI clock that should be followed is not; else empty."),
+    ] = ""
     scheduling: Annotated[str, Meta(description="How the system schedules it.")] = ""
     memory_locked: Annotated[bool, Meta(description="Whether it can never be swapped out.")] = False
     load: Annotated[float, Meta(description="Share of real time that rendering takes.")] = 0.0

@@ -225,6 +225,11 @@ class Stage:
                     self._bpm = _BAR / (following[1] - line)
         return self._bpm
 
+    def _trouble(self, now: float) -> str:
+        """Why the clock that should be followed is not; empty where nothing plays."""
+        follows = self._settings.midi.follow and not self._virtual and not self._transport.held
+        return self._follower.trouble(now) if follows else ""
+
     # -- playing ------------------------------------------------------------------------------
 
     def _play(self, frames: int) -> None:
@@ -310,6 +315,7 @@ class Stage:
                 xruns,
                 self._bpm,
                 self._transport.cued,
+                self._trouble(now),
             )
         )
         if now >= self._collect_at:

@@ -73,6 +73,24 @@ class ClockFollower:
         """Whether no tick has come for :data:`LOST_AFTER` seconds (or ever)."""
         return not self._moments or now - self._moments[-1] > LOST_AFTER
 
+    def trouble(self, now: float) -> str:
+        """Why there is no tempo to follow, a sentence; empty where there is, or soon will be."""
+        if self.tempo(now) is not None:
+            return ""
+        if not self._count:
+            return "No MIDI clock is heard; the music keeps its own tempo until one is."
+        if self.lost(now):
+            return (
+                "The MIDI clock that is to be followed is no longer heard; the music goes on at "
+                "its own tempo until it is back."
+            )
+        if len(self._moments) < _SHORTEST:
+            return ""
+        return (
+            f"The MIDI clock is slower than {SLOWEST:g} BPM or faster than {FASTEST:g}, which "
+            "cannot be followed; the music keeps its own tempo."
+        )
+
     def bar_line(self, after: float) -> tuple[int, float] | None:
         """Number (from 0) and moment of the first bar line at or after a moment, as predicted.
 

@@ -118,6 +118,7 @@ class View:
         return StageInfo(
             state=state,
             clock=status.clock if status else "system",
+            trouble=status.trouble if status else "",
             scheduling=ready.scheduling if ready else "",
             memory_locked=ready.memory_locked if ready else False,
             load=status.load if status else 0.0,

@@ -103,7 +103,7 @@ def test_a_change_of_course_that_cannot_be_made_is_forgotten(rehearsal: Any) -> 
         raise Fault
 
     desk.ledger.steer(impossible)
-    desk.writer.ready = True
+    desk.writer.ready = desk.stage.ready = True
     with pytest.raises(Fault):
         desk._give_work(0.0)
     assert rehearsal.play(1)[0].plan.index == 2
@@ -300,3 +300,46 @@ def test_a_file_that_cannot_be_finished_is_the_answer(
         reason = "It is not whole." if name == failing else ""
         rehearsal.hear_stage(links.OutputState(name, "file:x", "closed", reason))
     assert str(heard[0]) == "It is not whole."
+
+
+def test_a_clock_that_is_lost_is_warned_of_once_and_stands_in_the_status(rehearsal: Any) -> None:
+    for trouble in ("", "It is lost.", "It is lost.", "", "It is lost."):
+        rehearsal.hear_stage(links.StageStatus("midi", False, 0.0, 0, 0, 80.0, 0, trouble))
+        assert rehearsal.desk.status().stage.trouble == trouble
+    assert rehearsal.warned() == ["It is lost.", "It is lost."]
+
+
+@pytest.mark.parametrize("stood_still", [True, False])
+def test_what_stood_still_with_the_desk_does_not_hang(rehearsal: Any, stood_still: bool) -> None:
+    desk = rehearsal.desk
+    ends: list[float] = []
+    desk.writer.ready = desk.stage.ready = True
+    desk.writer._process = desk.stage._process = Alive()
+    desk.stage.end = lambda grace=0.0: ends.append(grace)
+    long_ago = time.monotonic() - 15
+    desk._stage_told = long_ago
+    desk._turned = long_ago if stood_still else time.monotonic()
+    desk._turn(lambda _: protocol.Done())
+    desk.writer._process = desk.stage._process = None
+    assert bool(ends) is not stood_still
+
+
+class Alive:
+    """A process that has not ended."""
+
+    pid = 1
+
+    def poll(self) -> None:
+        return None
+
+
+def test_a_bar_line_brings_no_timer_but_the_chords_of_its_bar(rehearsal: Any) -> None:
+    early: list[int] = []
+    rehearsal.desk.at(time.monotonic() + 100, lambda: early.append(1))
+    bar = rehearsal.play(1)[0]
+    take = rehearsal.desk.ledger.history[-1].number
+    rehearsal.hear_stage(links.BarStarted(take, bar, 0, time.monotonic() + 50, 3.0))
+    rehearsal.hear_stage(links.BarStarted(take, bar, 0, time.monotonic() + 50, 3.0))
+    chords = [event for event in rehearsal.told() if isinstance(event, protocol.ChordEvent)]
+    assert len(chords) == len(bar.plan.chords), "those of the bar that was cut short"
+    assert early == []

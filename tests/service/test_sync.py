@@ -131,3 +131,15 @@ def test_any_messages_are_survived(messages: list[tuple[float, int, list[int]]])
         follower.tempo(now)
         line = follower.bar_line(now)
         assert line is None or line[1] >= now - 1e-6
+
+
+def test_a_clock_that_cannot_be_followed_is_told() -> None:
+    follower = ClockFollower()
+    assert "No MIDI clock is heard" in follower.trouble(BEGIN)
+    now = told(follower, ticks(100, TICKS_PER_BAR))
+    assert follower.trouble(now) == ""
+    assert "no longer heard" in follower.trouble(now + LOST_AFTER + 0.1)
+    for bpm in (20, 300):
+        other = ClockFollower()
+        now = told(other, ticks(bpm, TICKS_PER_BAR))
+        assert "slower than 40 BPM or faster than 240" in other.trouble(now)
