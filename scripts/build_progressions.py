@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from lofid.music.chords import Chord, Key, Mode, Quality
+from lofid.music.harmony_model import DIATONIC_SEVENTHS, coloured
 from lofid.music.parameters import Mood
 
 TARGET = Path(__file__).resolve().parent.parent / "lofid" / "music" / "progressions.json"
@@ -88,48 +89,13 @@ KINDS = {
     "half-diminished": Quality.HALF_DIMINISHED,
     "suspended-fourth": Quality.SUS_7,
 }
-DIATONIC_SEVENTHS = {
-    (0, Quality.MAJOR): (Quality.MAJOR_7, Quality.MAJOR_9),
-    (2, Quality.MINOR): (Quality.MINOR_7, Quality.MINOR_9),
-    (4, Quality.MINOR): (Quality.MINOR_7, Quality.MINOR_7),
-    (5, Quality.MAJOR): (Quality.MAJOR_7, Quality.MAJOR_9),
-    (7, Quality.MAJOR): (Quality.DOMINANT_7, Quality.DOMINANT_13),
-    (9, Quality.MINOR): (Quality.MINOR_7, Quality.MINOR_9),
-    (11, Quality.DIMINISHED): (Quality.HALF_DIMINISHED, Quality.HALF_DIMINISHED),
-}
-"""What a triad on a degree of C major becomes: on the loop's odd and on its even bars."""
-BORROWED_SEVENTHS = {
-    Quality.MAJOR: {
-        2: Quality.DOMINANT_9, 4: Quality.DOMINANT_7, 9: Quality.DOMINANT_7,
-        11: Quality.DOMINANT_7, 8: Quality.MAJOR_7, 10: Quality.MAJOR_7, 3: Quality.MAJOR_7,
-        1: Quality.MAJOR_7, 6: Quality.DOMINANT_7,
-    },
-    Quality.MINOR: {5: Quality.MINOR_7, 7: Quality.MINOR_7, 0: Quality.MINOR_7},
-}  # fmt: skip
-
-
-def extended(chord: Chord, bar: int) -> Chord | None:
-    """The chord with its seventh or ninth, or None where no usual one is known."""
-    if chord.quality.is_extended:
-        return chord
-    plain = {
-        Quality.SIXTH: Quality.MAJOR,
-        Quality.MINOR_SIXTH: Quality.MINOR,
-        Quality.SUS4: Quality.MAJOR,
-    }.get(chord.quality, chord.quality)
-    if chord.quality is Quality.SUS4 and chord.root == 7:
-        return Chord(7, Quality.SUS_7)
-    if (chord.root, plain) in DIATONIC_SEVENTHS:
-        return Chord(chord.root, DIATONIC_SEVENTHS[chord.root, plain][bar % 2])
-    quality = BORROWED_SEVENTHS.get(plain, {}).get(chord.root)
-    return Chord(chord.root, quality) if quality else None
 
 
 def extended_loop(loop: Loop) -> Loop | None:
     """Every chord extended, or None if one cannot be."""
     bars: list[Bar] = []
     for index, bar in enumerate(loop):
-        chords = [extended(chord, index) for chord in bar]
+        chords = [coloured(chord, index) for chord in bar]
         if any(chord is None for chord in chords):
             return None
         bars.append(tuple(chord for chord in chords if chord is not None))

@@ -12,7 +12,7 @@ from importlib import resources
 from lofid.music.chords import Chord, Key, Mode
 from lofid.music.parameters import Mood
 
-_HOME = {Mode.MAJOR: Key(0, Mode.MAJOR), Mode.MINOR: Key(9, Mode.MINOR)}
+HOME = {Mode.MAJOR: Key(0, Mode.MAJOR), Mode.MINOR: Key(9, Mode.MINOR)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Progression:
     @property
     def is_borrowing(self) -> bool:
         """Whether a chord tone lies outside the key."""
-        scale = _HOME[self.mode].pitch_classes
+        scale = HOME[self.mode].pitch_classes
         return any(not chord.pitch_classes <= scale for bar in self.bars for chord in bar)
 
 
