@@ -7,18 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from lofid.compose.guards import has_groove
-from lofid.compose.player import ModelFailure, Player, drums_player, keys_player
+from lofid.compose.player import ModelFailure, Player
 from lofid.compose.preset import load_preset, preset_names
 from lofid.compose.station import SessionState, Station
-from lofid.compose.voices import VOCABULARIES
 from lofid.errors import LofidError
-from lofid.judge.music import longest_repetition
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, Section
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.shipped import shipped_engine
 from lofid.rwkv.state import State
 from lofid.tokens import keys
 
@@ -100,17 +97,6 @@ def test_no_bar_of_a_loop_stays_the_same_for_ever(station: Station) -> None:
     assert len({tuple(pitches(bar, Part.KEYS)) for bar in firsts}) == 2
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_a_groove_of_one_bar_is_varied_within_eight(seed: int) -> None:
-    """The shipped drums begin these seeds with a loop that is one bar over and over."""
-    settings = load_preset("drums-only").settings.with_value("groove.fills", 0)
-    by_name = {name: shipped_engine(f"pocket-{name}", VOCABULARIES[name]) for name in VOCABULARIES}
-    players = keys_player(by_name["keys"]), drums_player(by_name["drums"])
-    with Station(*players) as station:
-        bars = list(islice(station.bars(settings, seed), 32))
-    assert longest_repetition(bars) <= 8
-
-
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_a_seed_out_of_range_is_named(seed: int, station: Station) -> None:
     with pytest.raises(LofidError, match=f"seed {seed} is out of range"):
@@ -156,7 +142,7 @@ class BrokenEngine:
 
 
 @pytest.mark.parametrize("answer", [None, np.nan, np.inf])
-@pytest.mark.parametrize("healthy", [0, 1, 70, 1200])
+@pytest.mark.parametrize("healthy", [0, 1, 70, 300])
 @pytest.mark.parametrize("which", ["keys", "drums"])
 def test_a_broken_model_is_told_and_nothing_is_played(
     which: str,

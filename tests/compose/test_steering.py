@@ -135,7 +135,7 @@ def test_what_comes_with_the_next_song_leaves_this_one_as_it_is(
     before = Settings().with_value("form.section_bars", 16)
     changed = before.with_value(path, value)
     _, state = after_bars(station, 3, before)
-    assert line(station, state, 48, changed) == line(station, state, 48, before)
+    assert line(station, state, 20, changed) == line(station, state, 20, before)
     late = replace(state, bar=state.song.bars)
     songs = [station.step(late, each).state.song for each in (before, changed)]
     assert songs[0] != songs[1]

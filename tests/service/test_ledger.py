@@ -183,3 +183,76 @@ def test_takes_that_were_replaced_are_forgotten() -> None:
         ledger.locked(line[0] - 1)
     for take in line:
         ledger.locked(take)
+
+
+def test_a_late_fader_is_heard_with_the_change_that_is_on_its_way() -> None:
+    """Bars of a morph and of a switch carry settings: those written before know no fader."""
+    ledger = Ledger(Settings())
+    fill(ledger)
+    ledger.locked(ledger.cues().cues[0].take)
+    ledger.switch(Settings().with_value("sound.rain", 0.5))
+    fill(ledger)
+    assert not ledger.change(lambda s: s.with_value("mix.drums", -6))
+    fill(ledger)
+    sent = ledger.cues().cues[0].settings
+    assert sent is not None
+    assert (sent.sound.rain, sent.mix.drums) == (0.5, -6)
+
+
+def test_a_fader_moved_within_a_morph_is_heard_in_every_bar_of_it() -> None:
+    ledger = Ledger(Settings().with_value("music.tempo", 70))
+    ledger.morph(ledger.settings.with_value("music.tempo", 90), 4)
+    fill(ledger)
+    ledger.change(lambda s: s.with_value("mix.bass", -9))
+    fill(ledger)
+    cues = ledger.cues().cues
+    assert [cue.settings.mix.bass for cue in cues if cue.settings] == [-9] * BARS_AHEAD
+    assert [cue.settings.music.tempo for cue in cues if cue.settings] == [75, 80, 85, 90]
+
+
+def test_what_was_pending_is_dropped_where_another_session_is_loaded() -> None:
+    ledger = Ledger(Settings())
+    fill(ledger)
+    ledger.locked(ledger.cues().cues[0].take)
+    ledger.steer(lambda _state, _settings: state_of(("old course",)))
+    ledger.switch(Settings(), lambda _state, _settings: state_of(("loaded",)))
+    task = ledger.task()
+    assert task is not None
+    assert task.state == state_of(("loaded",))
+    assert len(task.steers) == 1
+
+
+def test_a_switch_keeps_the_course_that_is_pending() -> None:
+    ledger = Ledger(Settings())
+    fill(ledger)
+    ledger.locked(ledger.cues().cues[0].take)
+    ledger.steer(lambda _state, _settings: state_of(("turned",)))
+    ledger.switch(Settings().with_value("music.tempo", 66))
+    task = ledger.task()
+    assert task is not None
+    assert task.state == state_of(("turned",))
+    assert task.settings.music.tempo == 66
+
+
+def test_a_steer_stays_pending_until_a_bar_that_carries_it_is_locked() -> None:
+    ledger = Ledger(Settings())
+    fill(ledger)
+    crossing = ledger.cues().cues[0].take
+    ledger.steer(lambda state, _settings: state_of((*state, "turn")))  # type: ignore[misc]
+    ledger.locked(crossing)
+    fill(ledger)
+    first = ledger.locked(ledger.cues().cues[0].take)
+    fill(ledger)
+    second = ledger.locked(ledger.cues().cues[0].take)
+    assert [list(cast("Any", take.before)).count("turn") for take in (first, second)] == [1, 1]
+
+
+def test_only_bars_of_a_change_carry_settings() -> None:
+    ledger = Ledger(Settings())
+    fill(ledger)
+    assert all(cue.settings is None for cue in ledger.cues().cues)
+    ledger.locked(ledger.cues().cues[0].take)
+    ledger.switch(Settings().with_value("sound.rain", 0.5))
+    fill(ledger)
+    carried = [cue.settings is not None for cue in ledger.cues().cues]
+    assert carried == [True, False, False, False]
