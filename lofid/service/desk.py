@@ -223,7 +223,7 @@ class Desk:
         if recovered is not None:
             situation = recovered.situation
             self.ledger = Ledger(situation.settings)
-            self._seed = recovered.moment.state.seed
+            self._seed = recovered.moment.state.seed if situation.seed is None else situation.seed
             self._preset = named_preset(situation.preset, situation.settings, self.places.presets)
             self._muted, self._solo = situation.muted, situation.solo
             self._state = State.PAUSED if situation.paused else State.PLAYING
@@ -970,6 +970,7 @@ class Desk:
                 self._state is not State.PLAYING,
                 self.voices,
                 self._solo,
+                self._seed,
             )
         )
 

@@ -81,6 +81,8 @@ class Situation:
     voices: Mapping[str, str] | None = None
     """Which models play (:mod:`~lofid.service.casting`); None where that was lost."""
     solo: frozenset[Part] = frozenset()
+    seed: int | None = None
+    """Where the session's chance comes from; its music may have taken other turns since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
     paused: bool
     voices: dict[str, str] | None = None
     solo: list[Part] = []
+    seed: int | None = None
 
     @classmethod
     def of(cls, situation: Situation) -> "_SituationLine":
@@ -135,6 +138,7 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
             situation.paused,
             None if situation.voices is None else dict(situation.voices),
             sorted(situation.solo),
+            situation.seed,
         )
 
     def situation(self) -> Situation:
@@ -147,6 +151,7 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
             self.paused,
             self.voices,
             frozenset(self.solo),
+            self.seed,
         )
 
 

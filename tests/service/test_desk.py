@@ -237,9 +237,15 @@ def test_a_restart_finds_names_and_solo_again(rehearsal: Any, places: Places) ->
     rehearsal.ask(protocol.Solo(Part.BASS))
     rehearsal.ask(protocol.Mute(Part.DRUMS))
     rehearsal.desk.store.sounded(take.before, take.bar, take.after, take.settings, 0.01)
+    rehearsal.ask(protocol.Rewind(1))
+    rehearsal.play(1)
+    take = rehearsal.desk.ledger.history[-1]
+    assert take.before.seed != 7, "another turn has a seed of its own"
+    rehearsal.desk.store.sounded(take.before, take.bar, take.after, take.settings, 0.01)
     before = rehearsal.desk.status()
     after = rehearsal.again().status()
     assert [one.name for one in after.outputs] == ["null", "my-null", "other"]
+    assert after.seed == before.seed == 7
     assert (after.solo, after.muted) == (before.solo, before.muted) == ([Part.BASS], [Part.DRUMS])
 
 
