@@ -9,10 +9,13 @@ BIN := $(VENV)/bin
 ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
+# Needs nothing of the system but what playing needs, and less than a minute of two cores.
+QUICK := $(addprefix tests/,compose house/test_system.py music outputs tokens) \
+  --ignore tests/compose/test_lockstep.py
 INPUTS := pyproject.toml constraints.txt lofid/system.py
 
 .DEFAULT_GOAL := help
-.PHONY: help play test gpu-test gpu-bench bench soak chaos fuzz music-report mutation docs clean
+.PHONY: help play quick test gpu-test gpu-bench bench soak chaos fuzz music-report mutation docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -20,7 +23,13 @@ help: ## Show this list
 play: $(VENV)/.play ## Install what playing needs, then play
 	@$(BIN)/lofid play $(ARGS)
 
-test: $(VENV)/.test ## Install what the tests need, then run linter, type checker and tests
+quick: $(VENV)/.quick ## Run linter, type checker and the tests of music and notes, in a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m 'not live' --numprocesses auto --dist loadfile $(QUICK)
+
+test: $(VENV)/.test ## Run linter, type checker and every test, in 13 minutes on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -75,13 +84,17 @@ $(VENV)/.play: $(INPUTS) | $(VENV)/bin/python
 
 # On Linux the default torch brings gigabytes of CUDA. Where pip's own index has no CPU build,
 # take it from PyTorch's index of CPU builds.
-$(VENV)/.test: $(INPUTS) | $(VENV)/bin/python
-	@$(PYTHON) -m lofid.system test
+$(VENV)/.quick: $(INPUTS) | $(VENV)/bin/python
+	@$(PYTHON) -m lofid.system play
 	@if [ "$$(uname -s)" != Linux ] || $(PIP) index versions torch 2>/dev/null | grep -q '2\.13\.0+cpu'; \
 	  then extra=; else extra="--extra-index-url https://download.pytorch.org/whl/cpu"; fi; \
 	set -x; $(PIP) install -c constraints.txt $(TORCH) $$extra
 	$(PIP) install -c constraints.txt -e '.[test]'
 	@touch $@ $(VENV)/.play
+
+$(VENV)/.test: $(VENV)/.quick
+	@$(PYTHON) -m lofid.system test
+	@touch $@
 
 $(GPU_VENV)/.gpu: $(INPUTS)
 	@$(PYTHON) -m lofid.system gpu
