@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from lofid.rwkv.config import RwkvConfig
@@ -19,6 +20,10 @@ from lofid.rwkv.weights import Tensors, tensor_shapes
 os.environ.setdefault("TRITON_INTERPRET", "1")
 # As many threads as there are cores, in each of as many processes, would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a busy machine makes slow is no fault.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 _LIVE = (
     "cli/test_ctl.py",
