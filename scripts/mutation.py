@@ -23,6 +23,7 @@ import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import itertools
 import json
 import multiprocessing
 import os
@@ -343,10 +344,10 @@ class _Finder(ast.NodeVisitor):
 
 
 def mutants_of(path: str, source: str) -> list[Mutant]:
-    """All faults of a file, those that are no Python left out."""
+    """All faults of a file; a few of them are no Python."""
     finder = _Finder(path, source)
     finder.visit(ast.parse(source))
-    return [mutant for mutant in finder.found if _is_python(mutant.applied(source))]
+    return finder.found
 
 
 def _is_python(source: str) -> bool:
@@ -357,13 +358,16 @@ def _is_python(source: str) -> bool:
     return True
 
 
-def sample(mutants: Iterable[Mutant], count: int, seed: int) -> list[Mutant]:
+def sample(
+    mutants: Iterable[Mutant], sources: dict[str, str], count: int, seed: int
+) -> list[Mutant]:
     """So many mutants, by the hash of the seed and their place."""
 
     def rank(mutant: Mutant) -> bytes:
         return hashlib.sha256(f"{seed} {mutant.identity}".encode()).digest()
 
-    return sorted(mutants, key=rank)[:count]
+    whole = (one for one in sorted(mutants, key=rank) if _is_python(one.applied(sources[one.path])))
+    return list(itertools.islice(whole, count))
 
 
 # -- tests ------------------------------------------------------------------------------------
@@ -578,7 +582,7 @@ def main(
             if path.name not in LEFT_OUT
         }
         everything = [one for path, source in sources.items() for one in mutants_of(path, source)]
-        mutants = sample(everything, count, seed)
+        mutants = sample(everything, sources, count, seed)
         with console.status("Running the tests once"):
             tests = map_tests(tree, chosen, examples)
         users = users_of_names(sources)
