@@ -30,8 +30,8 @@ from lofid.rwkv.choice import EngineName
 BARS_AHEAD = 2
 """Bars that lie finished before they are due: six seconds at 80 BPM."""
 
-BLOCK = 2048
-"""Frames written at once; between two blocks we look at whether to stop."""
+MOST = 2048
+"""Frames written at once, at most; between two blocks we look at whether to stop."""
 
 _KINDS = "; ".join(f"{kind.syntax}: {kind.description}" for kind in KINDS.values())
 
@@ -75,7 +75,7 @@ def play(
         with ERR.status("Getting ready"):
             from lofid.cli._live import Coming, Writing
             from lofid.service.transport import Transport
-            from lofid.sound.studio import Studio
+            from lofid.sound.studio import BLOCK, Studio
 
             transport = Transport(Studio(chosen.settings, seed), seed)
             station = stack.enter_context(
@@ -87,10 +87,10 @@ def play(
         writing = Writing(outputs)
         while not stop.wanted:
             transport.cue(coming.cues())
-            passage = transport.block(BLOCK)
+            passage = transport.block(max(BLOCK, transport.steady(MOST)))
             coming.locked(passage.locked)
             writing.write(passage.block)
             for line in passage.lines:
                 status.show(line.bar)
         transport.stop()
-        writing.write(transport.block(BLOCK).block)
+        writing.write(transport.block(MOST).block)

@@ -9,6 +9,7 @@ import json
 import os
 import select
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -61,6 +62,7 @@ class DeviceOutput(Output):
         self._xruns = 0  # that the target has grown for
         self._grown = 0
         self._stretch = _Stretch()
+        self._writing = threading.Lock()
         self._heard: tuple[int, float] | None = None
         self._turn = 0
 
@@ -111,6 +113,13 @@ class DeviceOutput(Output):
         for start in range(0, len(audio), _MOST):
             self._put(audio[start : start + _MOST])
             self._wait(self._wanted)
+
+    def take_back(self, most: int) -> int:
+        """Take out of the ring what lies above its target, in steps of 512 frames."""
+        with self._writing:
+            taken = max(0, min(most, self._fill - self._wanted)) // _STEP * _STEP
+            self._counters[_ring.WRITTEN] -= taken
+        return taken
 
     def heard(self) -> tuple[int, float]:
         """A frame of the stream, and the moment of the monotonic clock when it is heard.
@@ -235,13 +244,14 @@ class DeviceOutput(Output):
             raise _gone()
 
     def _put(self, audio: Audio) -> None:
-        written = int(self._counters[_ring.WRITTEN])
-        place = written & (_ring.SIZE - 1)
-        first = min(len(audio), _ring.SIZE - place)
-        self._ring[place : place + first] = audio[:first]
-        self._ring[: len(audio) - first] = audio[first:]
-        # Only now may the callback see it.
-        self._counters[_ring.WRITTEN] = written + len(audio)
+        with self._writing:
+            written = int(self._counters[_ring.WRITTEN])
+            place = written & (_ring.SIZE - 1)
+            first = min(len(audio), _ring.SIZE - place)
+            self._ring[place : place + first] = audio[:first]
+            self._ring[: len(audio) - first] = audio[first:]
+            # Only now may the callback see it.
+            self._counters[_ring.WRITTEN] = written + len(audio)
 
 
 class _Stretch:

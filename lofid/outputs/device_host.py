@@ -67,7 +67,7 @@ class _Player:
         now = time.monotonic_ns()
         counters = self.counters
         read = counters[_ring.READ]
-        ready = counters[_ring.WRITTEN] - read
+        ready = max(0, counters[_ring.WRITTEN] - read)  # less where too much was taken back
         if not counters[_ring.PLAYING] and (
             ready >= counters[_ring.TARGET] or counters[_ring.ENDING]
         ):

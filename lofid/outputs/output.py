@@ -85,6 +85,27 @@ class Block:
     lines: tuple[BarLine, ...] = ()
     moment: float | None = None
 
+    def cut(self, frames: int) -> "tuple[Block, Block]":
+        """The block's first frames, and the rest."""
+        at = self.frame + frames
+        moment = None if self.moment is None else self.moment + frames / SAMPLE_RATE
+        return (
+            Block(
+                self.frame,
+                self.audio[:frames],
+                tuple(event for event in self.events if event.frame < at),
+                tuple(line for line in self.lines if line.frame < at),
+                self.moment,
+            ),
+            Block(
+                at,
+                self.audio[frames:],
+                tuple(event for event in self.events if event.frame >= at),
+                tuple(line for line in self.lines if line.frame >= at),
+                moment,
+            ),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -127,6 +148,14 @@ class Output:
     def write(self, block: Block) -> None:
         """Take the next block."""
         raise NotImplementedError
+
+    def take_back(self, most: int) -> int:
+        """Forget the frames written last, ``most`` at most, as far as they are not on their way.
+
+        Returns how many: of them, others will be written. Whoever keeps time may be asked from
+        another thread than that of :meth:`write`, also in the middle of it.
+        """
+        return 0
 
     def silence(self) -> None:
         """End every note that sounds, now; the stream goes on."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from lofid.errors import LofidError
 from lofid.music.parameters import Settings
+from lofid.outputs.null import NullOutput
 from lofid.outputs.output import SAMPLE_RATE, Block, Label, Output, Received, parse
 from lofid.service.links import OutputState
 
@@ -59,6 +60,8 @@ _Order = Block | Settings | _Silence
 class Feed:
     """Feeds the output ``spec``; what becomes of it is told to ``tell``, from the feed's thread.
 
+    So is ``taken``, where the output keeps time and has taken what it was offered.
+
     All methods are for one other thread, and none of them waits unless it says so.
     """
 
@@ -70,6 +73,7 @@ class Feed:
         timekeeper: Timekeeper | None,
         tell: Callable[[tuple["Feed", OutputState]], None],
         label: Label | None = None,
+        taken: Callable[[], None] = lambda: None,
     ) -> None:
         self.name, self.spec = name, spec
         self.playing = False
@@ -84,6 +88,11 @@ class Feed:
         """The reading of a clock that the output has, as :meth:`Output.clock`."""
         self.received: deque[Received] = deque(maxlen=1000)
         self.xruns = 0
+        self.live = False
+        """Whether what is offered must come before it is due: not to a file."""
+        self._output: Output | None = None  # while it plays
+        self._written = 0  # frames that the output was given, less what was taken back
+        self._taken = taken
         self._tell = tell
         self._label = label
         self._timekeeper = timekeeper
@@ -110,6 +119,27 @@ class Feed:
             self._too_slow = self.backlog > self._patience
             self._waiting.append(block)
             self._turn.notify_all()
+
+    def take_back(self, most: int) -> int:
+        """Take back the frames offered last, ``most`` at most; returns how many could be.
+
+        Others are offered in their place. All of them where the output does not play.
+        """
+        with self._turn:
+            if not self.playing:
+                return most
+            for place in reversed(range(len(self._waiting))):
+                block = self._waiting[place]
+                if isinstance(block, Block):  # not looked at yet
+                    taken = min(most, len(block.audio))
+                    self._waiting[place] = block.cut(len(block.audio) - taken)[0]
+                    self.backlog -= taken
+                    return taken
+            if not self._busy or self._output is None:
+                return 0
+            taken = self._output.take_back(most)
+            self._written -= taken
+            return taken
 
     def ready(self, timeout: float) -> bool:
         """Wait until everything offered was taken; False where that takes longer, or it fails."""
@@ -190,6 +220,8 @@ class Feed:
             output.abort()
             raise
         self._patience = round(SAMPLE_RATE * (_PATIENCE if output.comes_back else _OF_FILES))
+        self.live = output.comes_back and not isinstance(output, NullOutput)
+        self._output, self._written = output, 0
         self.playing = True
         self._say("playing")
         failure: Exception | None = None
@@ -207,16 +239,16 @@ class Feed:
 
     def _feed(self, output: Output) -> None:
         """Hand over what is offered until the feed is to end; raises what the output raises."""
-        written, asked = 0, 0.0
+        asked = 0.0
         details: Mapping[str, float | int | str] = {}
         while (order := self._next()) is not None:
             if isinstance(order, Settings):
                 output.adopt(order)
             elif isinstance(order, Block):
-                output.write(order)
                 # Counted by what it was given: after a gap, frames of the stream are further on.
-                offset = order.frame - written
-                written += len(order.audio)
+                offset = order.frame - self._written
+                self._written += len(order.audio)
+                output.write(order)
                 self.clock = output.clock()
                 if output.keeps_time and (heard := output.heard()) is not None:
                     self.heard = heard[0] + offset, heard[1]
@@ -235,6 +267,7 @@ class Feed:
         with self._turn:
             self._busy = False
             self._turn.notify_all()
+            self._tell_taken()
             self._turn.wait_for(lambda: self._waiting or self._ending.is_set())
             if not self._waiting:
                 return None
@@ -248,12 +281,19 @@ class Feed:
         """The output plays no longer: whoever waits for it may go on."""
         with self._turn:
             self.playing = self._busy = self._too_slow = False
+            self._output = None
+            self._tell_taken()
             self._waiting.clear()
             self.backlog = 0
             self.heard = self.clock = None
             self._turn.notify_all()
         if self._timekeeper is not None:
             self._timekeeper.release(self)
+
+    def _tell_taken(self) -> None:
+        """Whoever goes by this output may have waited for it."""
+        if self._timekeeper is not None and self._timekeeper.feed is self:
+            self._taken()
 
     def _say(
         self, state: str, reason: str = "", details: Mapping[str, float | int | str] | None = None

@@ -11,12 +11,14 @@ is gone.
 
 import argparse
 import gc
+import math
 import os
 import queue
 import signal
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -33,8 +35,9 @@ from lofid.service.children import end_with_parent
 from lofid.service.feed import Feed, Timekeeper
 from lofid.service.levels import Meters
 from lofid.service.links import Link
+from lofid.service.lookahead import FAR, Lookahead
 from lofid.service.memory import give_back, keep_tidy, unload_compiler
-from lofid.service.pace import Pace
+from lofid.service.pace import AHEAD, Pace
 from lofid.service.sync import ClockFollower
 from lofid.service.transport import Line, Passage, Transport
 from lofid.sound.studio import BLOCK, Studio
@@ -44,7 +47,12 @@ MODULE = "lofid.service.stage"
 FAST_BLOCK = 8 * BLOCK
 """Frames rendered at once on the virtual clock, where nobody steers."""
 
+CALM = 3.0
+"""Seconds after which somebody who has turned something counts as gone."""
+
 _SPARE = 0.006  # seconds before a block must be heard by which an output that stalls is left
+_SOON, _SHORT = AHEAD, BLOCK  # what ports get: seconds before it is due, frames at once
+_NOW, _LONG = 0.0, 4 * BLOCK  # as much of files, and of what is told
 _STATUS = 1.0  # seconds between two reports
 _COLLECT = 60.0  # seconds between two looks for memory that nobody uses
 _GRACE = 4.0  # seconds for the outputs to finish their files
@@ -62,6 +70,11 @@ class Stage:
         self._virtual = virtual
         self._settings = Settings()
         self._transport = Transport(Studio(self._settings, seed), seed, self._tempo)
+        self._ahead = Lookahead(self._transport)
+        self._calm_at = time.monotonic() + CALM
+        self._waking, self._wake = os.pipe()  # readable when an output has taken what it got
+        for end in (self._waking, self._wake):
+            os.set_blocking(end, False)
         self._pace = Pace()
         self._meters = Meters()
         self._follower = ClockFollower()
@@ -93,15 +106,14 @@ class Stage:
         self._link.send(
             links.StageReady(granted.scheduling, granted.memory_locked, granted.remarks)
         )
-        frames = FAST_BLOCK if self._virtual else BLOCK
         while not self._leaving.is_set():
             if self._virtual:
-                self._wait_for_cues(frames)
+                self._wait_for_cues(FAST_BLOCK)
+                self._receive()
             else:
                 self._wait()
-            self._receive()  # at the last moment: what is turned now is heard with this block
             if not self._leaving.is_set():
-                self._play(frames)
+                self._play(self._far())
         self._end()
 
     # -- what the desk says -------------------------------------------------------------------
@@ -113,8 +125,12 @@ class Stage:
     def _obey(self, message: object) -> None:
         match message:
             case links.Cues():
+                coming = self._transport.coming
                 self._transport.cue(message.cues)
+                if self._transport.coming != coming:
+                    self._take_back()
             case links.Mixing():
+                self._steered()
                 self._transport.mix(message.settings, message.muted)
                 self._adopt(message.settings)
             case links.AddOutput():
@@ -122,12 +138,16 @@ class Stage:
             case links.RemoveOutput():
                 self._remove(message.name)
             case links.Pause():
+                self._steered()
                 self._transport.pause()
             case links.Play():
+                self._steered()
                 self._transport.play()
             case links.Stop():
+                self._steered()
                 self._transport.stop()
             case links.Panic():
+                self._steered()
                 self._transport.panic()
                 for feed in self._feeds.values():
                     feed.silence()
@@ -144,7 +164,15 @@ class Stage:
         name = wanted.name
         self._remove(name)
         timekeeper = None if self._virtual else self._timekeeper
-        feed = Feed(name, wanted.spec, self._settings, timekeeper, self._said.put, wanted.label)
+        feed = Feed(
+            name,
+            wanted.spec,
+            self._settings,
+            timekeeper,
+            self._said.put,
+            wanted.label,
+            self._woken,
+        )
         self._feeds[name] = feed
         feed.start()
 
@@ -158,11 +186,29 @@ class Stage:
     # -- time ---------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """Wait until the next block is due."""
+        """Wait until the next block is due; meanwhile do what the desk says.
+
+        It is looked at until the last moment: what is turned now is heard with that block.
+        """
         if self._pace.woke():
-            self._transport.skip()
+            self._skip()
+        while not self._leaving.is_set():
+            self._receive()
+            self._listen()
+            self._hand_out()
+            self._tell_heard()
+            keeper = self._timekeeper.feed
+            waits = keeper is not None and keeper.playing
+            left = self._pace.left - (_SPARE if waits else AHEAD)
+            if left <= 0 or (keeper is not None and keeper.ready(0)):
+                break
+            if self._ahead.waiting:
+                left = min(left, self._until(self._ahead.handed) - self._portion()[0])
+            if self._to_be_heard:
+                left = min(left, self._to_be_heard[0][0] - time.monotonic())
+            self._sleep(left)
         keeper = self._timekeeper.feed
-        taken = keeper is not None and keeper.ready(self._pace.left - _SPARE)
+        taken = keeper is not None and keeper.ready(0)
         self._clock = "system"
         if keeper is None:
             self._go_by_server()
@@ -173,7 +219,82 @@ class Stage:
             self._clock = keeper.name
         # Where nobody keeps the time, or whoever should takes nothing, the others must not wait.
         if not taken and not self._pace.wait():
-            self._transport.skip()
+            self._skip()
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but for a word from the desk, and for an output that has taken what it got."""
+        self._report()
+        waited: list[tuple[zmq.Socket[bytes] | int, int]] = [
+            (self._link.socket, zmq.POLLIN),
+            (self._waking, zmq.POLLIN),
+        ]
+        zmq.zmq_poll(waited, max(0, math.ceil(1000 * seconds)))
+        with suppress(BlockingIOError):
+            os.read(self._waking, 4096)
+
+    def _woken(self) -> None:
+        """An output has taken what it got; from its thread."""
+        with suppress(BlockingIOError):  # a full pipe wakes as well
+            os.write(self._wake, b".")
+
+    def _until(self, frame: int) -> float:
+        """Seconds until a frame of the stream is heard."""
+        return self._pace.left + (frame - self._transport.frame) / SAMPLE_RATE
+
+    def _skip(self) -> None:
+        """The machine has slept, or nobody has taken anything for long: the next bar begins now."""
+        self._take_back()
+        self._transport.skip()
+
+    # -- far ahead, while nobody steers -------------------------------------------------------
+
+    def _far(self) -> int:
+        """How many frames to render behind the next block."""
+        if self._virtual:
+            return FAST_BLOCK - BLOCK
+        return FAR if time.monotonic() >= self._calm_at else 0
+
+    def _steered(self) -> None:
+        """Somebody turns something: it is heard as soon as can be, and so is what follows."""
+        self._calm_at = time.monotonic() + CALM
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """Stand where what is rendered can still be changed."""
+        keeper = self._timekeeper.feed
+        frames = self._ahead.room
+        if frames and keeper is not None:
+            frames = keeper.take_back(frames)
+        self._ahead.take_back(frames)
+        self._pace.advance(-frames)
+        self._played -= frames
+
+    def _portion(self) -> tuple[float, int]:
+        """How long before it is due, in seconds, what is rendered ahead goes out; frames at once.
+
+        The output that keeps time gets all at once, and gives it back where it is asked for.
+        """
+        others = (feed for feed in self._feeds.values() if feed is not self._timekeeper.feed)
+        return (_SOON, _SHORT) if any(feed.live for feed in others) else (_NOW, _LONG)
+
+    def _hand_out(self) -> None:
+        """Hand out what is due: everything, where somebody steers."""
+        until = self._transport.frame
+        if not self._virtual and self._far():
+            lead, frames = self._portion()
+            if self._until(self._ahead.handed) > lead:
+                return
+            due = math.ceil((lead - self._pace.left) * SAMPLE_RATE / BLOCK) * BLOCK
+            until = min(until, until + due + frames)
+        for passage in self._ahead.pieces(until):
+            place = self._pace.moment - (self._transport.frame - passage.block.frame) / SAMPLE_RATE
+            block = replace(passage.block, moment=None if self._virtual else place)
+            if passage.settings is not None:
+                self._adopt(passage.settings)
+            for feed in self._feeds.values():
+                if feed is not self._timekeeper.feed:
+                    feed.offer(block)
+            self._hear(passage, place)
 
     def _moment(self, frame: int, moment: float) -> float:
         """When the next block is heard, from when a frame of the stream is."""
@@ -232,22 +353,20 @@ class Stage:
 
     # -- playing ------------------------------------------------------------------------------
 
-    def _play(self, frames: int) -> None:
-        """Render the next block, hand it out, tell what is heard in it."""
+    def _play(self, far: int) -> None:
+        """Render the next block and ``far`` more frames at most, and hand out what is due."""
         began = time.perf_counter()
-        passage = self._transport.block(frames)
+        passage = self._ahead.render(BLOCK, far)
         self._busy += time.perf_counter() - began
+        frames = len(passage.block.audio)
         self._played += frames
-        moment = None if self._virtual else self._pace.moment
-        block = replace(passage.block, moment=moment)
-        if passage.settings is not None:
-            self._adopt(passage.settings)
-        for feed in self._feeds.values():
-            feed.offer(block)
+        keeper = self._timekeeper.feed
+        if keeper is not None:
+            keeper.offer(replace(passage.block, moment=self._pace.moment))
         for take in passage.locked:
             self._link.send(links.Locked(take))
-        self._hear(passage, self._pace.moment)
         self._pace.advance(frames)
+        self._hand_out()
         self._listen()
         self._report()
 
@@ -266,6 +385,10 @@ class Stage:
             self._stand_ins += not line.take
         for levels in self._meters.hear(passage):
             self._link.send(levels)
+        self._tell_heard()
+
+    def _tell_heard(self) -> None:
+        """Tell what is heard by now."""
         now = time.monotonic()
         while self._to_be_heard and (self._virtual or self._to_be_heard[0][0] <= now):
             self._link.send(self._to_be_heard.popleft()[1])
@@ -285,11 +408,14 @@ class Stage:
         if self._settings.midi.follow:
             match message.status:
                 case Status.START:
+                    self._steered()
                     self._transport.stop()
                     self._transport.play()
                 case Status.CONTINUE:
+                    self._steered()
                     self._transport.play()
                 case Status.STOP:
+                    self._steered()
                     self._transport.pause()
 
     def _report(self) -> None:
@@ -325,8 +451,10 @@ class Stage:
 
     def _end(self) -> None:
         """Fade out, and let every output finish what it makes."""
+        self._steered()
         self._transport.stop()
-        self._play(2 * BLOCK)
+        for _ in range(2):
+            self._play(0)
         for name in list(self._feeds):
             self._remove(name)
         until = time.monotonic() + _GRACE

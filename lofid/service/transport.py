@@ -10,6 +10,7 @@ Two counts of frames. *Stream* frames are what outputs count: every block follow
 the studio's frame L + ``Studio.LATENCY`` lies in the stream.
 """
 
+import copy
 import heapq
 import itertools
 import math
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -101,6 +103,19 @@ class _Next:
     bar: Bar
     settings: Settings | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a transport and its studio stood, at a stream frame."""
+
+    frame: int
+    state: Mapping[str, Any]
+    studio: bytes
+
+
+_ONWARD = {"_studio", "_seed", "_tempo", "_cues", "_serial", "_muted"}
+"""What of a transport only goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +230,50 @@ class Transport:
             }
             self._studio.add(Bar(bar.plan, to_come), placed.line, placed.frames_per_tick)
 
+    @property
+    def coming(self) -> int | None:
+        """The take that would be locked next, 0 for a stand-in; None before anything was played."""
+        candidate = self._candidate()
+        return None if candidate is None else candidate.take
+
+    def steady(self, most: int) -> int:
+        """How many of the next frames can be rendered at once, ``most`` at most; maybe none.
+
+        No bar is locked in them, and no bar brings settings along. A multiple of ``BLOCK``.
+        """
+        if self._held and self._level > 0:
+            return 0
+        if self._lines is None:
+            return most // BLOCK * BLOCK if self._held else 0
+        position = self._studio.position
+        ends: list[float] = [position + most]
+        if not self._held:
+            ends += [at for at, _ in self._changes]
+            candidate = self._candidate()
+            if candidate is not None:
+                ends.append(self._first(candidate))
+        end = math.floor(min(ends)) // BLOCK * BLOCK
+        return max(0, (end - position) // BLOCK * BLOCK)
+
+    def save(self) -> Standing:
+        """Where everything stands, for :meth:`restore` before the next ``save``."""
+        state = {
+            name: copy.copy(value) for name, value in vars(self).items() if name not in _ONWARD
+        }
+        return Standing(self._frame, state, self._studio.save())
+
+    def restore(self, standing: Standing) -> None:
+        """Stand again where :meth:`save` was called, but for what has been cued since.
+
+        What was locked stays so: go back to a moment behind which nothing was.
+        """
+        vars(self).update(standing.state)
+        self._studio.restore(standing.studio)
+
+    def forget(self) -> None:
+        """Nothing that was saved will be restored."""
+        self._studio.forget()
+
     def lacks_cue(self, frames: int) -> bool:
         """Whether the next block would be silent, or begin a stand-in, for want of a cue."""
         if self._held or self._again or self._cued() is not None:
@@ -320,10 +379,13 @@ class Transport:
 
     def _must_lock(self, following: _Next, frames: int) -> bool:
         """Whether the next frames reach the earliest note of a bar, or its line."""
+        return _up(self._studio.position + frames) > self._first(following)
+
+    def _first(self, following: _Next) -> float:
+        """The studio's frame by which a bar must be locked: its earliest note, or its line."""
         assert self._lines is not None
         lead = _earliest(following.bar) * frames_per_tick(following.bar.plan.tempo)
-        first = self._lines.next + LEAD + lead - GRID
-        return _up(self._studio.position + frames) > first
+        return self._lines.next + LEAD + lead - GRID
 
     def _place(self, following: _Next) -> None:
         """Schedule a bar at the next line: its sound, its line, its clocks and its notes."""
