@@ -196,13 +196,13 @@ def serving(folder: Path, seconds: float = 60.0) -> list[Figure]:
     group = f"Serving, output {output}"
     note = f"over {seconds:.0f} s after {_WARM_UP:.0f} s, all processes together"
     return [
-        Figure(group, "CPU", share, "% of a core", Target(high=10), note=note),
+        Figure(group, "CPU", share, "% of a core", Target(high=5), note=note),
         Figure(
             group,
             "memory",
             max(memory),
             "MB",
-            Target(high=350),
+            Target(high=320),
             note="the most; shared pages divided among those who share them",
         ),
     ]

@@ -193,7 +193,7 @@ def mix_controls(folder: Path, times: int, chance: random.Random) -> list[Figure
         client.set({"sound.rain": 1, "sound.vinyl": 0, "mix.texture": 6})
         time.sleep(4.0)
         for _ in range(times):
-            time.sleep(chance.uniform(1.0, 1.5))
+            time.sleep(chance.uniform(1.0, 5.0))  # while somebody steers, and out of the blue
             moments.append(time.monotonic())
             client.set({"mix.texture": -34})
             time.sleep(0.4)

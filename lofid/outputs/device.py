@@ -56,6 +56,7 @@ class DeviceOutput(Output):
         self._host: subprocess.Popen[bytes] | None = None
         self._wake: int | None = None
         self._device = ""
+        self._rate = SAMPLE_RATE
         self._latency = 0.0  # seconds behind the ring
         self._asked = 0
         self._alive = 0.0  # when the device was last seen to want frames
@@ -96,6 +97,7 @@ class DeviceOutput(Output):
         if not self.keeps_time:
             _Stretch().process(np.zeros((_STEP, 2), dtype=np.float32), 0)  # compiled by now
         self._device, self._latency = str(facts["device"]), float(facts["latency"])
+        self._rate = round(float(facts["rate"]))
         self._alive = time.monotonic()
 
     def write(self, block: Block) -> None:
@@ -146,10 +148,15 @@ class DeviceOutput(Output):
         return self._heard
 
     def details(self) -> Mapping[str, float | int | str]:
-        """Xruns of the ring and of the device, the ring's target and the whole latency in ms."""
+        """Xruns of the ring and of the device, the ring's target and the whole latency in ms.
+
+        And both rates, where the device's is another than the stream's.
+        """
         buffered = self._wanted / SAMPLE_RATE
+        resampled = f"from {SAMPLE_RATE} to {self._rate} Hz"
         return {
             "device": self._device,
+            **({"resampled": resampled} if self._rate != SAMPLE_RATE else {}),
             "xruns": int(self._counters[_ring.XRUNS]),
             "device_xruns": int(self._counters[_ring.UNDERFLOWS]),
             "buffer_ms": round(1000 * buffered, 1),
@@ -191,15 +198,19 @@ class DeviceOutput(Output):
 
     def _answer(self) -> dict[str, str | float]:
         """What the process says once it plays, or cannot."""
-        assert self._host is not None and self._host.stdout is not None
-        said: dict[str, str | float] = {}
-        if select.select([self._host.stdout], [], [], _STARTING)[0]:
-            with suppress(ValueError):  # it ended without a word
-                said = json.loads(self._host.stdout.readline())
-        return said or {
+        return self._said(_STARTING) or {
             "error": "The sound card could not be opened: PortAudio hangs or fails; start its sound"
             " server again, or choose another one of those that `lofid doctor` lists."
         }
+
+    def _said(self, patience: float) -> dict[str, str | float]:
+        """The next that the process says; nothing where it has ended without a word."""
+        assert self._host is not None and self._host.stdout is not None
+        said: dict[str, str | float] = {}
+        if select.select([self._host.stdout], [], [], patience)[0]:
+            with suppress(ValueError):
+                said = json.loads(self._host.stdout.readline())
+        return said
 
     @property
     def _fill(self) -> int:
@@ -233,7 +244,12 @@ class DeviceOutput(Output):
             self._look()
             # The pipe ends with the process that plays.
             if select.select([self._wake], [], [], _GONE / 5)[0] and not os.read(self._wake, 64):
-                raise _gone()
+                raise self._why_gone()
+
+    def _why_gone(self) -> LofidError:
+        """Why the process that plays has ended, as far as it has said so."""
+        said = self._said(0)
+        return LofidError(str(said["error"])) if "error" in said else _gone()
 
     def _look(self) -> None:
         """Raise LofidError if the device has wanted nothing for too long."""

@@ -10,7 +10,9 @@ plays, or says why it cannot, and ends when its standard input does.
 
 import gc
 import json
+import math
 import os
+import select
 import signal
 import sys
 import threading
@@ -18,9 +20,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import soxr
+
 from lofid.errors import LofidError
 from lofid.outputs import _ring
-from lofid.outputs.output import SAMPLE_RATE
+from lofid.outputs.output import SAMPLE_RATE, Audio
 from lofid.realtime import schedule
 from lofid.system import PORTAUDIO, missing_error
 
@@ -29,6 +34,7 @@ _PRIORITY = 60  # of 99; above all that makes the audio
 _LATENCY = 0.02  # seconds of the device's own buffer, where it has a choice; JACK has none
 _TENTH = 0.1  # seconds in which a device that plays wants frames
 _PATIENCE = 0.5  # seconds for the device to be let go of
+_LOOK = 3.0  # seconds between two looks at the rate
 _SLOW_START = 5.0  # seconds that a sound server may take to wake up
 
 
@@ -43,61 +49,132 @@ class Device:
 
 
 def devices() -> list[Device]:
-    """Every device that can play stereo; raises LofidError if PortAudio is missing."""
+    """Every device that can play; raises LofidError if PortAudio is missing."""
     sounddevice = _sounddevice()
     hosts = [host["name"] for host in sounddevice.query_hostapis()]
     return [
         Device(index, str(row["name"]), hosts[row["hostapi"]], int(row["max_output_channels"]))
         for index, row in enumerate(sounddevice.query_devices())
-        if row["max_output_channels"] >= 2
+        if row["max_output_channels"] >= 1
     ]
+
+
+class Converter:
+    """Brings the stream to a device's rate and channels: fed as much as it wants, it gives."""
+
+    def __init__(self, rate: float, channels: int) -> None:
+        self.rate = rate
+        self._channels = channels
+        self._ready: Audio = np.zeros((0, 2), dtype=np.float32)
+        self._soxr: Any = None
+        if rate != SAMPLE_RATE:
+            self._soxr = soxr.ResampleStream(SAMPLE_RATE, rate, 2, dtype="float32", quality="HQ")
+            # So that what is fed from now on comes out as it goes in.
+            self._soxr.resample_chunk(np.zeros((SAMPLE_RATE // 10, 2), dtype=np.float32))
+
+    def lacking(self, frames: int) -> int:
+        """Frames of the stream that it wants, to give so many of the device's."""
+        return max(0, math.ceil((frames - len(self._ready)) * SAMPLE_RATE / self.rate))
+
+    def feed(self, audio: Audio) -> None:
+        """Take the next frames of the stream, [frames, 2]."""
+        if self._soxr is not None:
+            audio = self._soxr.resample_chunk(audio)
+        self._ready = np.concatenate((self._ready, audio))
+
+    def give(self, frames: int) -> Audio:
+        """The next frames of the device, [frames, channels]; silence where it was not fed."""
+        audio, self._ready = self._ready[:frames], self._ready[frames:]
+        out: Audio = np.zeros((frames, self._channels), dtype=np.float32)
+        # One channel is the sides' mean; of more than two, the first two play.
+        out[: len(audio), :2] = audio.mean(axis=1)[:, None] if self._channels == 1 else audio
+        return out
+
+    @property
+    def late(self) -> float:
+        """Seconds by which what is fed now comes out later."""
+        waiting = len(self._ready) + (self._soxr.delay() if self._soxr is not None else 0.0)
+        return float(waiting) / self.rate
 
 
 class _Player:
     """Plays the ring of some shared memory."""
 
     def __init__(self, memory: int, wake: int) -> None:
+        self.converter = Converter(SAMPLE_RATE, 2)
         whole = memoryview(_ring.mapped(memory))
         self.counters = whole[: _ring.HEADER * _ring.FRAME].cast("q")
-        self._frames = whole[_ring.HEADER * _ring.FRAME :]
+        ring = np.frombuffer(whole[_ring.HEADER * _ring.FRAME :], dtype=np.float32)
+        self._frames = ring.reshape(_ring.SIZE, 2)
         self._wake = wake
+        self.asked = 0  # frames of the device's own rate
 
-    def callback(self, out: Any, wanted: int, times: Any, status: Any) -> None:
-        """Fill ``out`` (bytes of ``wanted`` frames); called in PortAudio's thread."""
+    def callback(self, out: Any, asked: int, times: Any, status: Any) -> None:
+        """Fill ``out`` (bytes of ``asked`` frames); called in PortAudio's thread."""
         now = time.monotonic_ns()
-        counters = self.counters
+        counters, converter = self.counters, self.converter
         read = counters[_ring.READ]
         ready = max(0, counters[_ring.WRITTEN] - read)  # less where too much was taken back
         if not counters[_ring.PLAYING] and (
             ready >= counters[_ring.TARGET] or counters[_ring.ENDING]
         ):
             counters[_ring.PLAYING] = 1
-        count = min(wanted, ready) if counters[_ring.PLAYING] else 0
-        place = read % _ring.SIZE
-        first = min(count, _ring.SIZE - place) * _ring.FRAME
-        last, end = count * _ring.FRAME, wanted * _ring.FRAME
-        begin = place * _ring.FRAME
-        out[:first] = self._frames[begin : begin + first]
-        out[first:last] = self._frames[: last - first]
-        if count < wanted:
-            out[last:end] = bytes(end - last)
-            if counters[_ring.PLAYING] and not counters[_ring.ENDING]:
+        late = converter.late
+        taken = 0
+        if counters[_ring.PLAYING]:
+            while taken < ready and (lacking := converter.lacking(asked)):
+                place = (read + taken) % _ring.SIZE
+                count = min(lacking, ready - taken, _ring.SIZE - place)
+                converter.feed(self._frames[place : place + count])
+                taken += count
+            if converter.lacking(asked) and not counters[_ring.ENDING]:
                 counters[_ring.XRUNS] += 1
                 counters[_ring.PLAYING] = 0
+        out[:] = converter.give(asked).tobytes()
         if status.output_underflow:
             counters[_ring.UNDERFLOWS] += 1
         turn = counters[_ring.TURN] + 1
         stamp = _ring.STAMPS + 2 * (turn & 1)
         counters[stamp] = read
-        ahead = times.outputBufferDacTime - times.currentTime
+        ahead = times.outputBufferDacTime - times.currentTime + late
         counters[stamp + 1] = now + round(ahead * 1e9)
         counters[_ring.TURN] = turn
-        counters[_ring.PERIOD] = max(counters[_ring.PERIOD], wanted)
-        counters[_ring.READ] = read + count
-        counters[_ring.ASKED] += wanted
+        usual = math.ceil(asked * SAMPLE_RATE / converter.rate)
+        counters[_ring.PERIOD] = max(counters[_ring.PERIOD], usual)
+        counters[_ring.READ] = read + taken
+        counters[_ring.ASKED] += usual
+        self.asked += asked
         if counters[_ring.WAITING]:
             counters[_ring.WAITING] = 0
             os.write(self._wake, b"\0")
+
+
+class RateWatch:
+    """Sees whether a device plays at another rate than that at which it was opened.
+
+    A sound server may change its rate under its clients, who are told nothing. Two looks that agree
+    on one of the usual rates are needed: a machine under load asks for too little, too.
+    """
+
+    _USUAL = (22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
+    _NEAR = 0.015
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._before: tuple[float, int] | None = None
+        self._suspected = 0
+
+    def look(self, moment: float, asked: int) -> int | None:
+        """The rate that the device has changed to, from the frames it has asked for by a moment."""
+        before, self._before = self._before, (moment, asked)
+        if before is None or moment <= before[0]:
+            return None
+        measured = (asked - before[1]) / (moment - before[0])
+        near = [rate for rate in self._USUAL if abs(measured / rate - 1) < self._NEAR]
+        changed = near[0] if near and abs(near[0] / self._rate - 1) > self._NEAR else 0
+        sure = changed and changed == self._suspected
+        self._suspected = changed
+        return changed if sure else None
 
 
 def _opened(name: str | None, player: _Player) -> tuple[Any, str]:
@@ -105,19 +182,11 @@ def _opened(name: str | None, player: _Player) -> tuple[Any, str]:
     sounddevice = _sounddevice()
     device = _chosen(name)
     try:
-        stream = sounddevice.RawOutputStream(
-            device=device.index,
-            samplerate=SAMPLE_RATE,
-            channels=2,
-            dtype="float32",
-            # JACK's buffers are not ours to choose; PortAudio would add its own to them.
-            latency="low" if device.host == _JACK else _LATENCY,
-            callback=player.callback,
-        )
+        stream = _stream(device, player)
         stream.start()
     except sounddevice.PortAudioError as error:
         raise LofidError(
-            f"The device '{device.name}' cannot be opened at {SAMPLE_RATE} Hz ({error.args[0]}); "
+            f"The device '{device.name}' cannot be opened ({error.args[0]}); "
             "close what else uses it, or choose another one of those that `lofid doctor` lists."
         ) from None
     # A server that wakes up takes what fills its buffers, and then nothing for up to two seconds.
@@ -133,6 +202,31 @@ def _opened(name: str | None, player: _Player) -> tuple[Any, str]:
                 "still runs, or choose another one of those that `lofid doctor` lists."
             )
     return stream, device.name
+
+
+def _stream(device: Device, player: _Player) -> Any:
+    """The device's stream: at our rate, or at its own where it takes no other."""
+    sounddevice = _sounddevice()
+    own = float(sounddevice.query_devices(device.index)["default_samplerate"])
+    # A JACK server has one rate, and PortAudio asks no other of it.
+    rates = [own] if device.host == _JACK else [float(SAMPLE_RATE), own]
+    channels = min(2, device.channels)
+    for rate in rates:
+        player.converter = Converter(rate, channels)
+        try:
+            return sounddevice.RawOutputStream(
+                device=device.index,
+                samplerate=rate,
+                channels=channels,
+                dtype="float32",
+                # JACK's buffers are not ours to choose; PortAudio would add its own to them.
+                latency="low" if device.host == _JACK else _LATENCY,
+                callback=player.callback,
+            )
+        except sounddevice.PortAudioError:
+            if rate == rates[-1]:
+                raise
+    raise AssertionError("a rate")
 
 
 def _chosen(name: str | None) -> Device:
@@ -152,6 +246,18 @@ def _chosen(name: str | None) -> Device:
         names = ", ".join(f"'{device.name}'" for device in found)
         raise LofidError(f"There is no audio device '{name}'; this machine has {names}.")
     return fitting[0]
+
+
+def _watch(player: _Player, device: str) -> str:
+    """Wait until standard input ends; or the device changes its rate: then why, a sentence."""
+    watch = RateWatch(player.converter.rate)
+    while not select.select([sys.stdin], [], [], _LOOK)[0]:
+        if (rate := watch.look(time.monotonic(), player.asked)) is not None:
+            return (
+                f"The device '{device}' has changed its rate from {player.converter.rate:.0f} to "
+                f"{rate} Hz; it is opened anew."
+            )
+    return ""
 
 
 def _sounddevice() -> Any:
@@ -180,9 +286,14 @@ def main(memory: str, wake: str, name: str | None = None) -> None:
     except LofidError as error:
         print(json.dumps({"error": str(error)}), file=answer, flush=True)
         os._exit(1)
-    facts = {"device": device, "latency": float(stream.latency)}
+    facts = {
+        "device": device,
+        "latency": float(stream.latency) + player.converter.late,
+        "rate": float(stream.samplerate),
+    }
     print(json.dumps(facts), file=answer, flush=True)
-    sys.stdin.buffer.read()
+    if reason := _watch(player, device):
+        print(json.dumps({"error": reason}), file=answer, flush=True)
     # Other programs at the same server like a good-bye, but PortAudio may hang in it.
     closing = threading.Thread(target=stream.close, daemon=True)
     closing.start()

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lofid.outputs.device import _Stretch
+from lofid.outputs.device import DeviceOutput, _Stretch
+from lofid.outputs.device_host import Converter, RateWatch
 
 JACKD = shutil.which("jackd")
 PULSE = shutil.which("pulseaudio")
@@ -137,12 +138,12 @@ Server = tuple["subprocess.Popen[bytes]", dict[str, str]]
 
 
 @contextmanager
-def jack_server(name: str, *options: str) -> Iterator[Server]:
+def jack_server(name: str, *options: str, rate: int = 48_000) -> Iterator[Server]:
     if JACKD is None:
         pytest.skip("needs jackd (Debian: jackd2)")
     environment = {"JACK_NO_AUDIO_RESERVATION": "1", "JACK_DEFAULT_SERVER": name}
     process = subprocess.Popen(
-        [JACKD, "--no-realtime", *options, "-n", name, "-d", "dummy", "-r", "48000", "-p", "512"],
+        [JACKD, "--no-realtime", *options, "-n", name, "-d", "dummy", "-r", str(rate), "-p", "512"],
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -314,3 +315,70 @@ def test_stretching_keeps_the_ring_at_its_target(drift: float, period: int) -> N
     late = np.array(levels[len(levels) // 2 :])
     assert abs(late.mean() - 2_000) < 512 + period
     assert late.min() > 0
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_the_stream_at_a_devices_rate_and_channels(rate: int, channels: int) -> None:
+    place = np.arange(2 * 48_000) / 48_000
+    sides = (0.4 * np.sin(2 * np.pi * 440 * place), 0.2 * np.sin(2 * np.pi * 880 * place))
+    stream = np.stack(sides, axis=1).astype(np.float32)
+    converter, fed = Converter(rate, channels), 0
+    given: list[NDArray[np.float32]] = []
+    late = converter.late
+    while fed < len(stream) - 8192:
+        asked = (512, 64, 1000)[len(given) % 3]
+        while lacking := converter.lacking(asked):
+            converter.feed(stream[fed : fed + lacking])
+            fed += lacking
+        given.append(converter.give(asked))
+    heard = np.concatenate(given)
+    assert heard.shape[1] == channels
+    assert len(heard) / rate == pytest.approx(fed / 48_000 + late - converter.late, abs=1e-4)
+    # In the middle, whole periods of both tones: nothing else is there.
+    second = heard[rate // 2 : rate // 2 + rate]
+    levels = 2 * np.abs(np.fft.rfft(second, axis=0)) / rate
+    expected = np.zeros_like(levels)
+    expected[440, 0], expected[880, min(1, channels - 1)] = 0.4, 0.2
+    if channels == 1:
+        expected /= 2
+    assert np.abs(levels - expected).max() < 1e-3
+
+
+def test_a_rate_that_changes_is_seen_and_a_machine_under_load_is_not_one() -> None:
+    def seen(*rates: float) -> list[int | None]:
+        watch, moment, asked, told = RateWatch(48_000), 0.0, 0.0, []
+        for rate in (48_000, *rates):
+            told.append(watch.look(moment, round(asked)))
+            moment += 3.0
+            asked += 3.0 * rate
+        return [*told, watch.look(moment, round(asked))]
+
+    assert seen(48_010, 47_900, 48_000) == [None] * 5
+    assert seen(46_000, 40_000, 30_000, 44_000, 48_000) == [None] * 7
+    assert seen(48_000, 44_090, 44_110) == [None, None, None, None, 44_100]
+    assert seen(96_000, 96_010)[-1] == 96_000
+
+
+def test_what_is_written_and_taken_back_is_never_there() -> None:
+    output = DeviceOutput(None)
+    output._counters[:] = 0
+    output._ring = np.zeros((65_536, 2), dtype=np.float32)
+    place = np.repeat(np.arange(9216, dtype=np.float32)[:, None], 2, axis=1)
+    output._put(place)
+    assert output.take_back(100_000) == 9216 - 1024
+    assert output.take_back(100_000) == 0
+    assert output._fill == 1024
+    output._put(-place[:512])
+    np.testing.assert_array_equal(output._ring[:1024], place[:1024])
+    np.testing.assert_array_equal(output._ring[1024:1536], -place[:512])
+    assert output.take_back(511) == 0 and output.take_back(512) == 512
+
+
+@pytest.mark.parametrize("rate", [44_100, 96_000])
+def test_a_jack_server_at_another_rate(jack_name: str, rate: int) -> None:
+    with jack_server(jack_name, rate=rate) as (_, environment):
+        said = play("device", environment)
+        word, took, _, details = said.split(maxsplit=3)
+        assert word == "played" and float(took) == pytest.approx(3, abs=0.8)
+        assert f"'resampled': 'from 48000 to {rate} Hz'" in details
