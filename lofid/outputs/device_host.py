@@ -80,11 +80,13 @@ class Converter:
         """Take the next frames of the stream, [frames, 2]."""
         if self._soxr is not None:
             audio = self._soxr.resample_chunk(audio)
-        self._ready = np.concatenate((self._ready, audio))
+        self._ready = np.concatenate((self._ready, audio)) if len(self._ready) else audio
 
     def give(self, frames: int) -> Audio:
         """The next frames of the device, [frames, channels]; silence where it was not fed."""
         audio, self._ready = self._ready[:frames], self._ready[frames:]
+        if self._channels == 2 and len(audio) == frames:
+            return audio
         out: Audio = np.zeros((frames, self._channels), dtype=np.float32)
         # One channel is the sides' mean; of more than two, the first two play.
         out[: len(audio), :2] = audio.mean(axis=1)[:, None] if self._channels == 1 else audio
