@@ -95,19 +95,27 @@ def get(
     """
     from lofid.learn import datasets
 
-    wanted = (
-        list(datasets.DATA_SETS.values()) if names == ["all"] else [*map(datasets.named, names)]
-    )
+    every = names == ["all"]
+    wanted = list(datasets.DATA_SETS.values()) if every else [*map(datasets.named, names)]
     folder = _folder(data)
-    report = []
+    report, left_out = [], []
     for item in wanted:
-        with _bar(item.short, bytes_=True) as told:
-            outcome = datasets.get(item, folder, mirror, told)
+        try:
+            with _bar(item.short, bytes_=True) as told:
+                outcome = datasets.get(item, folder, mirror, told)
+        except LofidError as error:
+            if not every:
+                raise
+            remark(f"Left out: {error}")
+            left_out.append(item.short)
+            continue
         report.append({"name": item.name, "short": item.short, "outcome": outcome.name.lower()})
         if not json:
             OUT.print(f"{item.short}: {outcome} ({item.source.licence})", highlight=False)
     if json:
-        print_json({"data": str(folder), "sets": report})
+        print_json({"data": str(folder), "sets": report, "left_out": left_out})
+    if not report:
+        raise LofidError(f"No data set came to {folder}; name a mirror that has them with --from.")
 
 
 @app.command("list")

@@ -56,7 +56,7 @@ class DataSet:
     ``name`` is its archive's, ``short`` what one types. ``packed_bytes`` and ``packed_sha256`` are
     of ``NAME.tar.xz``, ``content_sha256`` of the music in it as
     :func:`lofid.learn.originals.content_digest` gives it. ``convert`` makes the archive from the
-    authors' ``files``.
+    authors' ``files``; a set without it comes from mirrors alone.
     """
 
     name: str
@@ -65,9 +65,14 @@ class DataSet:
     page: str
     packed_bytes: int
     packed_sha256: str
-    files: tuple[Original, ...]
-    convert: originals.Convert
-    content_sha256: str
+    files: tuple[Original, ...] = ()
+    convert: originals.Convert | None = None
+    content_sha256: str = ""
+
+    @property
+    def is_packed_only(self) -> bool:
+        """Whether only a mirror has it in our form: nothing here converts the originals."""
+        return self.convert is None
 
     @property
     def source(self) -> DataSource:
@@ -171,6 +176,30 @@ DATA_SETS: dict[str, DataSet] = {
             "47cccb51e050babdf5c5f492448bd8e8129682f222ab5eac48bbf1d8f26a58ee",
         ),
         DataSet(
+            "harmony_mcgill_billboard",
+            "mcgill-billboard",
+            "McGill Billboard 2.0: chords and sections of chart songs",
+            "https://ddmal.music.mcgill.ca/research/The_McGill_Billboard_Project_(Chord_Analysis_Dataset)/",
+            424_196,
+            "4473c6d7e5a9993bbad0ec561533c3848d7bebb802784faacbaa1d9c3a258b00",
+        ),
+        DataSet(
+            "form_rs200",
+            "rs200",
+            "RS200: form and harmony of rock songs, for counts alone",
+            "http://rockcorpus.midside.com",
+            364_028,
+            "33e86971aedfe44172c6f00a550ea07220292c9625b58d8843e0331b8a50957b",
+        ),
+        DataSet(
+            "keys_openscore_lieder",
+            "lieder",
+            "OpenScore Lieder: songs for voice and piano, as written",
+            "https://github.com/OpenScore/Lieder",
+            330_012,
+            "e665f08709ae617525f5045a280c309303aa76dbdeba171221b18af08046a6ec",
+        ),
+        DataSet(
             "folk_ceol_rince",
             "ceol-rince",
             "Ceol Rince na hEireann: Irish dance tunes",
@@ -262,6 +291,11 @@ def get(
     goal = data / f"{item.name}.tar.xz"
     if goal.is_file() or (data / item.name).is_dir():
         return Outcome.PRESENT
+    if mirror is None and item.is_packed_only:
+        raise LofidError(
+            f"The data set {item.short} comes only packed, as its originals ({item.page}) are not "
+            f"converted here; name a folder or address that has {goal.name} with --from."
+        )
     try:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -336,6 +370,7 @@ def _from_originals(
 
 
 def _converted(item: DataSet, paths: Sequence[Path]) -> tuple[originals.Rows, originals.Files]:
+    assert item.convert is not None
     try:
         rows, files = item.convert(paths)
     except (

@@ -33,6 +33,23 @@ SOURCES: dict[str, DataSource] = {
             "Ceol Rince na hEireann MIDI corpus: D. Diamond, A. Shahid and others (Polifonia)",
         ),
         DataSource(
+            "harmony_mcgill_billboard",
+            "CC0 1.0",
+            "McGill Billboard 2.0: J. A. Burgoyne, J. Wild, I. Fujinaga, 'An Expert Ground Truth "
+            "Set for Audio Chord Recognition and Music Analysis' (ISMIR 2011)",
+        ),
+        DataSource(
+            "form_rs200",
+            "CC BY 4.0 (told second-hand: for counts alone)",
+            "RS200: T. de Clercq, D. Temperley, 'A corpus analysis of rock harmony', Popular Music "
+            "30/1 (2011)",
+        ),
+        DataSource(
+            "keys_openscore_lieder",
+            "CC0 1.0",
+            "OpenScore Lieder Corpus: M. R. H. Gotham, P. Jonas and volunteers (MEC 2021)",
+        ),
+        DataSource(
             "drums_stickflow", "CC0 1.0 / CC BY 4.0", "StickFlow, https://www.stickflow.app"
         ),
     )

@@ -74,6 +74,14 @@ def lanes(stream: Stream, batch: int) -> tuple[NDArray[np.int16], NDArray[np.boo
     )
 
 
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether a device (``cpu``, ``cuda``) has instructions for products of bfloat16 matrices."""
+    if device != "cpu":
+        return True
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def build(shape: Shape, dropout: float) -> nn.Module:
     """A freshly initialised network; random weights come from torch's generator."""
     if isinstance(shape, RwkvConfig):
@@ -505,7 +513,9 @@ class Trainer:
         return float(self._mean(torch.tensor(float(wish), device=self.fabric.device))) > 0
 
     def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.fabric.device.type, torch.bfloat16)
+        """Matrices in bfloat16, where the device multiplies it: others take fifty times as long."""
+        device = self.fabric.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=multiplies_bfloat16(device))
 
     # --- measuring ------------------------------------------------------------------------------
 

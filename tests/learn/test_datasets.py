@@ -18,7 +18,9 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
+from typer.testing import CliRunner
 
+from lofid.cli import app
 from lofid.errors import LofidError
 from lofid.files import temporary_name
 from lofid.learn import originals, pieces
@@ -81,6 +83,33 @@ def test_every_set_that_models_learn_from_can_be_got_and_is_credited() -> None:
         assert named(item.short) is named(item.name) is item
     with pytest.raises(LofidError, match=r"'lakh' is not known; choose one of pop909"):
         named("lakh")
+
+
+def test_what_comes_only_packed_says_so(tmp_path: Path) -> None:
+    for name in ("mcgill-billboard", "rs200", "lieder"):
+        with pytest.raises(LofidError, match=rf"{name} comes only packed.*\.tar\.xz with --from"):
+            get(named(name), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_leaves_out_what_a_mirror_lacks_or_has_otherwise(
+    packed: DataSet, served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is there, one has another length, one is missing."""
+    sets = {"a": packed, "b": named("rs200"), "c": named("lieder")}
+    monkeypatch.setattr("lofid.learn.datasets.DATA_SETS", sets)
+    (served[0] / "form_rs200.tar.xz").write_bytes(b"half")
+    arguments = ["data", "get", "all", "--from", str(served[0]), "--data", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    assert [one["short"] for one in told["sets"]] == ["lofi-player"]
+    assert told["left_out"] == ["rs200", "lieder"]
+    assert "has 4 bytes instead of 364,028" in result.stderr
+    assert "has no keys_openscore_lieder.tar.xz" in result.stderr
+    assert [path.name for path in tmp_path.glob("*.xz")] == ["lofi_magenta_player.tar.xz"]
+    arguments[2] = "lieder"
+    assert CliRunner().invoke(app, arguments).exit_code != 0
 
 
 def test_the_data_folder_follows_the_xdg_specification(

@@ -26,7 +26,7 @@ from lofid.learn import run
 from lofid.learn.configs import CONFIGS, Network, PlayerName, Schedule, TrainSettings
 from lofid.learn.forerunners import ForerunnerConfig, build
 from lofid.learn.journal import LOSS_LOG
-from lofid.learn.train import BEST, Trainer
+from lofid.learn.train import BEST, Trainer, multiplies_bfloat16
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.reference import Rwkv6
 
@@ -121,6 +121,17 @@ def test_the_mean_of_the_weights_is_measured_and_kept(tmp_path: Path) -> None:
     plain.model.load_state_dict(kept)
     stream = trainer.corpus.choosing
     assert plain.measure(stream) == trainer.measure(stream)
+
+
+def test_bfloat16_is_taken_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {"avx2": True, "avx512_bf16": False, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    assert multiplies_bfloat16("cuda")
+    assert not multiplies_bfloat16("cpu")
+    known["avx512_bf16"] = True
+    assert multiplies_bfloat16("cpu")
 
 
 def test_parts_of_a_step_add_up(tmp_path: Path) -> None:
