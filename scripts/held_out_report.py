@@ -76,14 +76,16 @@ def _cell(models: list[Measured]) -> str:
     """The last model's figure; with an interval, or by how much less it is than the first's."""
     figure = f"{models[-1].headline:.3f}"
     if len(models) == 1:
-        low, high = interval(lambda one: one[0].headline, models)
+        low, high = interval(lambda headlines: headlines[0], models)
         return f"{figure} ({low:.3f} to {high:.3f})"
     low, high = interval(_less, models)
-    return f"{figure}, less by {_less(models):.1f} % ({low:.1f} to {high:.1f})"
+    less = float(_less([np.array(one.headline) for one in models]))
+    return f"{figure}, less by {less:.1f} % ({low:.1f} to {high:.1f})"
 
 
-def _less(models: Sequence[Measured]) -> float:
-    return 100 * (1 - models[-1].headline / models[0].headline)
+def _less(headlines: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    less: NDArray[np.float64] = 100 * (1 - headlines[-1] / headlines[0])
+    return less
 
 
 def main(

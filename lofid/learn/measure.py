@@ -146,23 +146,26 @@ class Measured:
 
 
 def interval(
-    figure: Callable[[Sequence[Measured]], float], measured: Sequence[Measured], seed: int = 1
+    figure: Callable[[Sequence[NDArray[np.float64]]], NDArray[np.float64]],
+    measured: Sequence[Measured],
+    seed: int = 1,
 ) -> tuple[float, float]:
-    """The 95 % interval of a figure of one or more models' losses on the same pieces.
+    """The 95 % interval of a figure of the headlines of models on the same pieces.
 
-    By bootstrap: the pieces of each style are drawn anew with replacement, the same for all models.
+    By bootstrap: the pieces of each style are drawn anew with replacement, the same for all models;
+    ``figure`` gets each model's headlines [draws].
     """
     rng = np.random.default_rng(seed)
-    places: dict[str, list[int]] = {}
-    for place, piece in enumerate(measured[0].pieces):
-        places.setdefault(piece.style, []).append(place)
-    found = []
-    for _ in range(SAMPLES):
-        drawn = [
-            place for style in places.values() for place in rng.choice(style, len(style)).tolist()
-        ]
-        found.append(
-            figure([Measured(tuple(one.pieces[place] for place in drawn)) for one in measured])
-        )
-    low, high = np.percentile(found, _INTERVAL)
+    styles = sorted({piece.style for piece in measured[0].pieces})
+    played = [style for style in styles if style != ON_GRID] or styles
+    headlines = np.zeros((len(measured), SAMPLES))
+    for style in played:
+        count = len(measured[0].only(style).pieces)
+        drawn = rng.integers(count, size=(SAMPLES, count))
+        for row, one in enumerate(measured):
+            pieces = one.only(style).pieces
+            nats = np.array([piece.nats for piece in pieces])[drawn].sum(1)
+            notes = np.array([piece.notes for piece in pieces])[drawn].sum(1)
+            headlines[row] += nats / np.maximum(notes, 1) / len(played)
+    low, high = np.percentile(figure(list(headlines)), _INTERVAL)
     return float(low), float(high)

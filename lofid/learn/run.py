@@ -346,7 +346,7 @@ def report(trainer: Trainer, beside: Baselines) -> Report:
         found.per_token,
         found.per_note,
         found.headline,
-        interval(lambda models: models[0].headline, [found]),
+        interval(lambda headlines: headlines[0], [found]),
         found.styles,
         choosing,
         beside,

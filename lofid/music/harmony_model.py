@@ -40,7 +40,7 @@ PHRASE = 4
 MOOD_SHARE = 0.4
 """How much of each draw comes from the loops of the moods that are asked for."""
 SOURCE = "mcgill-billboard"
-_CANDIDATES = 12  # of which one is drawn by how well its end leads back to its beginning
+_CANDIDATES = 16  # of which one is drawn by how well its end leads back to its beginning
 
 Shares = NDArray[np.float64]
 """Of every chord of ``NUMERALS``; they sum to 1."""
@@ -169,6 +169,16 @@ def _playable(mode: Mode) -> NDArray[np.bool_]:
     return np.array([chord_of(name, mode, 0) is not None for name in NUMERALS])
 
 
+@cache
+def _diatonic(mode: Mode) -> NDArray[np.bool_]:
+    """Which of them stay in the key, in bars of either colour."""
+    chords = [[chord_of(name, mode, bar) for bar in range(2)] for name in NUMERALS]
+    scale = HOME[mode].pitch_classes
+    return np.array(
+        [all(chord is not None and chord.pitch_classes <= scale for chord in two) for two in chords]
+    )
+
+
 Grams = Mapping[str, Mapping[str, int]]
 """How often each chord followed each context: chords with a space between, the last one last."""
 
@@ -281,11 +291,14 @@ def draw_progression(
     length: int,
     rng: np.random.Generator,
     moods: Collection[Mood] = (),
+    borrowing: bool | None = None,
 ) -> Progression:
     """A loop of ``length`` bars (1 or more) for a section, in C major or A minor.
 
     All its chords are coloured, one or two a bar, and its end leads back to its beginning. Loops
-    of four bars and more have three roots or more. ``moods`` lean it towards loops that have them.
+    of four bars and more have three roots or more. ``moods`` lean it towards loops that have them;
+    ``borrowing`` says whether it has a chord from outside the key, None leaves that open. Where
+    none that is drawn is as asked, the one comes that is nearest.
     """
     model, wished = _model()[mode, SECTIONS[section]], frozenset(moods)
     leaning = _of_moods(mode, wished) if wished else None
@@ -297,18 +310,20 @@ def draw_progression(
             found = (1 - MOOD_SHARE) * found + MOOD_SHARE * wished_for
         return found
 
-    for least in (min(3, length), 1):  # roots; the second time for moods that ask for a vamp
-        drawn = []
-        for _ in range(_CANDIDATES):
-            names, rhythm = _drawn(model, length, rng, shares, _playable(mode))
-            bars = _coloured_bars(names, rhythm, mode)
-            if len({chord.root for bar in bars for chord in bar}) >= least:
-                drawn.append((bars, _closing(names, shares)))
-        if drawn:
-            break
+    playable = _playable(mode) & (_diatonic(mode) if borrowing is False else True)
+    drawn = []
+    for _ in range(_CANDIDATES):
+        names, rhythm = _drawn(model, length, rng, shares, playable)
+        loop = Progression(mode, wished, SOURCE, _coloured_bars(names, rhythm, mode))
+        drawn.append((loop, _closing(names, shares)))
+    drawn = [one for one in drawn if borrowing in (None, one[0].is_borrowing)] or drawn
+    drawn = [one for one in drawn if len(_roots(one[0])) >= min(3, length)] or drawn
     weights = np.array([closing for _, closing in drawn])
-    chosen, _ = drawn[int(rng.choice(len(drawn), p=weights / weights.sum()))]
-    return Progression(mode, wished, SOURCE, chosen)
+    return drawn[int(rng.choice(len(drawn), p=weights / weights.sum()))][0]
+
+
+def _roots(loop: Progression) -> set[int]:
+    return {chord.root for bar in loop.bars for chord in bar}
 
 
 def _drawn(

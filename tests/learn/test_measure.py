@@ -55,10 +55,10 @@ def test_intervals_widen_with_the_spread_and_pair_the_models() -> None:
         return Measured.of(Stream(tokens, tokens == 0, len(tokens), spans), nats)
 
     even, uneven = of(*[20.0] * 12), of(*[10.0, 30.0] * 6)
-    assert interval(lambda models: models[0].headline, [even]) == (2, 2)
-    low, high = interval(lambda models: models[0].headline, [uneven])
+    assert interval(lambda headlines: headlines[0], [even]) == (2, 2)
+    low, high = interval(lambda headlines: headlines[0], [uneven])
     assert low == pytest.approx(1.45, abs=0.25)
     assert high == pytest.approx(2.55, abs=0.25)
     better = of(*[9.0, 27.0] * 6)
-    less = interval(lambda two: 1 - two[1].headline / two[0].headline, [uneven, better])
+    less = interval(lambda two: 1 - two[1] / two[0], [uneven, better])
     assert less == pytest.approx((0.1, 0.1))

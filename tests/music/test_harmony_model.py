@@ -102,6 +102,15 @@ def test_loops_are_of_their_key_and_many() -> None:
         assert 0.75 < inside < 1  # songs borrow, too
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_borrowed_chords_come_where_they_are_asked_for(mode: Mode) -> None:
+    def borrowing(wish: bool, seed: int) -> bool:
+        return draw_progression(mode, Section.B, 4, _rng(seed), (), wish).is_borrowing
+
+    assert not any(borrowing(False, seed) for seed in range(60))
+    assert np.mean([borrowing(True, seed) for seed in range(60)]) >= 0.95
+
+
 def test_a_loop_leads_back_to_its_beginning() -> None:
     """Mostly by a fifth or a fourth."""
 
