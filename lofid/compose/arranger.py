@@ -1,17 +1,21 @@
-"""What the models do not write: bass, swing and micro-timing, transposition, the last touch.
+"""What the models do not write: the hands, the kit, the bass, swing, micro-timing, the last touch.
 
 Timing belongs to the place in the loop, not to the moment: each voice's offset at each sixteenth
 is the same in every pass, as it would be in a sampler. Only the touch of repeated notes moves, by
 a few velocity steps.
 """
 
-import itertools
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from lofid.compose.bass import EIGHTH, bass_line
 from lofid.compose.chance import Stream, generator
-from lofid.music.chords import Chord
+from lofid.compose.hands import comped, last_chord
+from lofid.compose.kit import drummed, last_hit
+from lofid.compose.lead import sung
 from lofid.music.notes import (
     DRUM_CLASS,
     EARLIEST_START,
@@ -24,10 +28,7 @@ from lofid.music.notes import (
 )
 from lofid.music.parameters import Groove
 from lofid.music.plan import Bar, BarPlan
-from lofid.music.scales import chord_scale
-from lofid.music.voicing import BASS_COMPASS
 
-EIGHTH = PPQ // 2
 TOUCH = 4
 """Velocity steps by which a repeated note may move either way."""
 
@@ -37,17 +38,21 @@ _WIDEST = 26
 _OFF_SHARE = 0.4
 """Share of a voice's looseness that its off-sixteenths get: the ear takes the rest for swing."""
 
-_STRUM_MS = 4.0
-"""Between neighbouring notes of one chord, from the lowest up."""
+_LOW_SWING = 0.55
+"""Share of the swing that kick, snare and bass take: hats and hands lean, the beat stands."""
+
+_STRUM_MS = (3.0, 16.0)
+"""Between neighbouring notes of one chord: least and most."""
+_LAST_STRUM_MS = 45.0
+
+_VOICES = (0, -5, 3)
+"""Velocity steps of a chord's lowest, inner and highest note, against what was written."""
 
 _WANDERING = 3.0
 """Milliseconds by which a part may lie elsewhere when a bar stands in for one that did not come."""
 
 _GHOST = 60
 """Velocity below which a hat may be missing unnoticed."""
-
-_LEADING = 0.6
-"""How often a bass note on the fourth beat leads to the next root."""
 
 _HATS = frozenset({DrumClass.CLOSED_HAT, DrumClass.OPEN_HAT, DrumClass.RIDE})
 
@@ -75,20 +80,74 @@ class Written:
     drums: tuple[Note, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """A bar's notes as they sound; ``pushes``: the next one's first chord is struck in it."""
+
+    notes: dict[Part, tuple[Note, ...]]
+    pushes: bool = False
+
+
 def arrange(
-    plan: BarPlan, groove: Groove, seed: int, place: LoopPlace, written: Written
-) -> dict[Part, tuple[Note, ...]]:
-    """The notes of a bar as they sound, for every part of the plan that has any."""
+    plan: BarPlan,
+    groove: Groove,
+    seed: int,
+    place: LoopPlace,
+    written: Written,
+    *,
+    pushed: bool = False,
+) -> Arranged:
+    """The notes of a bar as they sound, for every part of the plan that has any.
+
+    ``pushed`` says that the bar before has struck this one's first chord.
+    """
+    if plan.final:
+        return Arranged(_final(plan, groove, seed, place))
+    hits = (
+        drummed(plan, _centred(written.drums), generator(seed, Stream.KIT, place.number))
+        if written.drums
+        else []
+    )
     shift = plan.key.transposition
-    bass = bass_line(plan, seed, place, written.drums) if Part.BASS in plan.parts else ()
-    comping = [replace(note, pitch=note.pitch + shift) for note in written.comping]
+    chords = comped(
+        plan,
+        [replace(note, pitch=note.pitch + shift) for note in written.comping],
+        generator(seed, Stream.HANDS, place.number),
+        pushed=pushed,
+    )
     melody = [replace(note, pitch=note.pitch + shift) for note in written.melody]
     straight = {
-        Part.KEYS: _released(comping, TICKS_PER_BAR // len(plan.chords)),
-        Part.MELODY: melody,
-        Part.BASS: list(bass),
-        Part.DRUMS: _centred(written.drums),
+        Part.KEYS: list(chords.notes),
+        Part.MELODY: list(sung(plan, melody, chords.notes)),
+        Part.BASS: list(bass_line(plan, seed, place.number, hits))
+        if Part.BASS in plan.parts
+        else [],
+        Part.DRUMS: hits,
     }
+    return Arranged(_all_played(straight, plan, groove, seed, place), chords.pushes)
+
+
+def _final(
+    plan: BarPlan, groove: Groove, seed: int, place: LoopPlace
+) -> dict[Part, tuple[Note, ...]]:
+    """A song's last bars: a chord that is held over both, and nothing else."""
+    if place.slot > 0:
+        return {}
+    chord = list(last_chord(plan)) if Part.KEYS in plan.parts else []
+    root = bass_line(replace(plan, following=None), seed, place.number, ())[:1]
+    held = [replace(note, duration=2 * TICKS_PER_BAR - PPQ) for note in root]
+    hits = last_hit(plan) if Part.DRUMS in plan.parts else []
+    straight = {Part.KEYS: chord, Part.BASS: held, Part.DRUMS: hits}
+    return _all_played(straight, plan, groove, seed, place)
+
+
+def _all_played(
+    straight: dict[Part, list[Note]],
+    plan: BarPlan,
+    groove: Groove,
+    seed: int,
+    place: LoopPlace,
+) -> dict[Part, tuple[Note, ...]]:
     played = {
         part: _played(notes, part, plan, groove, seed, place)
         for part, notes in straight.items()
@@ -132,69 +191,6 @@ def _is_ghost_hat(note: Note) -> bool:
     return DRUM_CLASS[note.pitch] is DrumClass.CLOSED_HAT and note.velocity < _GHOST
 
 
-def bass_line(
-    plan: BarPlan, seed: int, place: LoopPlace, drums: Sequence[Note]
-) -> tuple[Note, ...]:
-    """One to three notes: the root of each chord as it enters, then one more near a kick.
-
-    Pitches lie within E1-G2. The line depends on the loop's place and on the kicks, so it returns
-    with them. The added note is the root, fifth or octave; on the fourth beat it may lead to the
-    next bar's root by step.
-    """
-    rng = generator(seed, Stream.BASS, place.number)
-    length = TICKS_PER_BAR // len(plan.chords)
-    onsets = {share * length: _low(chord.root) for share, chord in enumerate(plan.chords)}
-    kicks = sorted(
-        round(hit.start / SIXTEENTH) * SIXTEENTH
-        for hit in drums
-        if DRUM_CLASS[hit.pitch] is DrumClass.KICK
-    )
-    free = [kick for kick in kicks if all(abs(kick - onset) >= EIGHTH for onset in onsets)]
-    added = int(rng.random() * (2 if len(plan.chords) == 2 else 2.99))
-    choices = free or [5 * EIGHTH, 7 * EIGHTH]
-    for _ in range(min(added, len(choices), 3 - len(onsets))):
-        onset = int(choices[int(rng.integers(len(choices)))])
-        if any(abs(onset - other) < EIGHTH for other in onsets):
-            continue
-        chord = plan.chords[onset // length]
-        root = _low(chord.root)
-        fifth = _low(chord.root + _fifth(chord.quality.intervals))
-        octave = root + 12 if root + 12 in BASS_COMPASS else root
-        pitch = (root, fifth, octave)[int(rng.choice(3, p=(0.45, 0.35, 0.2)))]
-        leads = bool(rng.random() < _LEADING)
-        if leads and onset >= 3 * PPQ:
-            pitch = _approach(root, chord, plan) or pitch
-        onsets[onset] = pitch
-    starts = [*sorted(onsets), TICKS_PER_BAR]
-    loudness = round(62 + 30 * plan.energy)
-    return tuple(
-        Note(
-            start,
-            onsets[start],
-            round((end - start) * 0.92),
-            loudness + (6 if start % (2 * PPQ) == 0 else 0),
-        )
-        for start, end in itertools.pairwise(starts)
-    )
-
-
-def _approach(root: int, chord: Chord, plan: BarPlan) -> int | None:
-    """A scale tone a step from the next bar's root, on the side of the present one.
-
-    None where the root stays, or no such tone lies in the bass's compass.
-    """
-    if plan.following is None or plan.following.root == chord.root:
-        return None
-    goal = _low(plan.following.root)
-    scale = chord_scale(chord, plan.key)
-    steps = [
-        pitch
-        for pitch in (goal - 2, goal - 1, goal + 1, goal + 2)
-        if pitch in BASS_COMPASS and pitch % 12 in scale
-    ]
-    return min(steps, key=lambda pitch: abs(pitch - root), default=None)
-
-
 def swung(start: int, swing: float) -> int:
     """Where a straight start lies with a swing in percent: each eighth is bent at its middle."""
     eighth, inside = divmod(start, EIGHTH)
@@ -205,18 +201,6 @@ def swung(start: int, swing: float) -> int:
     return round(eighth * EIGHTH + bend + rest)
 
 
-def _released(chords: list[Note], share: int) -> list[Note]:
-    """Notes let go where the harmony changes or the same key is struck again."""
-    ends: dict[int, int] = {}
-    released: list[Note] = []
-    for note in sorted(chords, reverse=True):
-        change = (note.start // share + 1) * share
-        end = min(note.start + note.duration, change, ends.get(note.pitch, change))
-        ends[note.pitch] = note.start
-        released.append(replace(note, duration=end - note.start))
-    return released
-
-
 def _one_voice(melody: Sequence[Note]) -> tuple[Note, ...]:
     """Melody notes, in order, that end where the next one begins, at the latest with the bar."""
     ends = [*(note.start for note in melody), TICKS_PER_BAR][1:]
@@ -224,16 +208,6 @@ def _one_voice(melody: Sequence[Note]) -> tuple[Note, ...]:
         replace(note, duration=min(note.duration, end - note.start))
         for note, end in zip(melody, ends, strict=True)
     )
-
-
-def _low(pitch_class: int) -> int:
-    """The pitch of a class in the lowest octave of the bass."""
-    lowest = BASS_COMPASS.start
-    return lowest + (pitch_class - lowest) % 12
-
-
-def _fifth(intervals: tuple[int, ...]) -> int:
-    return next((interval for interval in intervals if interval in (6, 7, 8)), 7)
 
 
 def _centred(hits: Sequence[Note]) -> list[Note]:
@@ -284,21 +258,55 @@ def _played(
     spread -= spread.mean(axis=0)  # neither early nor late, neither more nor less swing
     spread[:, 1] *= _OFF_SHARE
     touch = generator(seed, Stream.TOUCH, plan.index, attempt=list(Part).index(part))
+    swing = _swing(plan, part)
+    hand = generator(seed, Stream.HANDS, place.number, attempt=1)
+    strums = _strums(notes, plan, hand) if part is Part.KEYS else {}
     played: list[Note] = []
-    strum: dict[int, int] = {}
     for note in sorted(notes):
         step = min(max(round(note.start / SIXTEENTH), 0), 15)
-        rank = strum.get(note.start, 0)
-        strum[note.start] = rank + 1
         delay = spread[step // 2, step % 2, _voice(part, note)]
-        delay += _delay(part, note, groove) + (_STRUM_MS * rank if part is Part.KEYS else 0.0)
-        # Micro-timing of the models' own is kept: only the sixteenth itself is swung.
-        swing = swung(step * SIXTEENTH, plan.swing) - step * SIXTEENTH
-        start = note.start + swing + round(delay * ticks_per_ms)
-        start = min(max(start, EARLIEST_START), TICKS_PER_BAR - 1)
+        delay += _delay(part, note, groove)
         velocity = note.velocity + int(touch.integers(-TOUCH, TOUCH + 1))
-        played.append(Note(start, note.pitch, note.duration, min(max(velocity, 1), 127)))
+        if note in strums:
+            later, firmer = strums[note]
+            delay, velocity = delay + later, velocity + firmer
+        # Micro-timing of the models' own is kept: only the sixteenth itself is swung.
+        percent = swing if _voice(part, note) < 2 else plan.swing
+        bent = swung(step * SIXTEENTH, percent) - step * SIXTEENTH
+        start = note.start + bent + round(delay * ticks_per_ms)
+        start = min(max(start, EARLIEST_START), TICKS_PER_BAR - 1)
+        velocity = min(max(round(velocity * plan.lift), 1), 127)
+        played.append(Note(start, note.pitch, note.duration, velocity))
     return tuple(sorted(played))
+
+
+def _swing(plan: BarPlan, part: Part) -> float:
+    """The swing of a part, in percent; of the drums, that of kick and snare."""
+    low = part in (Part.DRUMS, Part.BASS)
+    return 50 + (plan.swing - 50) * (_LOW_SWING if low else 1.0)
+
+
+def _strums(
+    notes: Iterable[Note], plan: BarPlan, rng: np.random.Generator
+) -> dict[Note, tuple[float, int]]:
+    """For each note of a chord: by how many ms it comes later, and how much firmer it is.
+
+    From the lowest up, now and then from the highest down; slower where the chord is alone.
+    """
+    chords: dict[int, list[Note]] = {}
+    for note in sorted(notes):
+        chords.setdefault(note.start, []).append(note)
+    least, most = _STRUM_MS
+    found: dict[Note, tuple[float, int]] = {}
+    for chord in chords.values():
+        gap = least + (most - least) * float(rng.random()) ** 3
+        if plan.final:
+            gap = _LAST_STRUM_MS
+        down = rng.random() < 0.12
+        for rank, note in enumerate(reversed(chord) if down else chord):
+            voice = 0 if note is chord[0] else 2 if note is chord[-1] else 1
+            found[note] = gap * rank, _VOICES[voice] if len(chord) > 1 else 0
+    return found
 
 
 def _voice(part: Part, note: Note) -> int:

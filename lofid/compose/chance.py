@@ -26,6 +26,11 @@ class Stream(IntEnum):
     TOUCH = 7
     TURN = 8
     STAND_IN = 9
+    HANDS = 10
+    KIT = 11
+    LEAD = 12
+    FACE = 13
+    FORM = 14
 
 
 def checked_seed(seed: int) -> int:

@@ -8,7 +8,7 @@ not checked: a damaged or hostile file ends in a sentence.
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -22,13 +22,20 @@ from safetensors.numpy import save as serialized
 
 from lofid import __version__
 from lofid.compose.chance import checked_seed
-from lofid.compose.form import LoopName, Song, Stretch
+from lofid.compose.form import Layout, LoopName, Song, Stretch
 from lofid.compose.station import DrumsMemory, KeysMemory, LoopMemory, SessionState, Tokens
 from lofid.errors import LofidError
 from lofid.files import opened_file, read_file, write_durably
 from lofid.music.chords import Chord, Key, Mode
-from lofid.music.parameters import PARAMETERS, Mood, Settings
-from lofid.music.plan import Section
+from lofid.music.parameters import (
+    PARAMETERS,
+    BassInstrument,
+    Instrument,
+    Kit,
+    Mood,
+    Settings,
+)
+from lofid.music.plan import Face, Section
 from lofid.music.progressions import Progression
 from lofid.rwkv.config import HEAD_SIZE
 from lofid.rwkv.state import State
@@ -37,8 +44,11 @@ from lofid.tokens.grammar import TokenError
 
 SUFFIX = ".lofistate"
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when an older lofid could no longer read the file."""
+
+_READ = (1, FORMAT)
+"""What this one reads; what a file of an older format does not say of a song is as it was then."""
 
 MOST_BYTES = 64 * 2**20
 """A file beyond this is no session: one of the largest models takes 17 MB."""
@@ -112,6 +122,21 @@ class _Stretch(_Strict):
     section: Section
     loop: LoopName
     passes: Annotated[int, Meta(ge=1, le=64)]
+    variant: Annotated[int, Meta(ge=0, le=64)] = 0
+
+
+_Factor = Annotated[float, Meta(ge=0.25, le=4)]
+
+
+class _Face(_Strict):
+    keys: Instrument
+    melody: Instrument
+    bass: BassInstrument
+    kit: Kit
+    low_pass: _Factor
+    wow: _Factor
+    vinyl: _Factor
+    reverb: _Factor
 
 
 class _Song(_Strict):
@@ -122,6 +147,10 @@ class _Song(_Strict):
     b: _Loop
     stretches: Annotated[list[_Stretch], Meta(min_length=1, max_length=64)]
     breaks: bool
+    layout: Layout = Layout.ARCH
+    face: _Face | None = None
+    dice: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    ending: Annotated[int, Meta(ge=0, le=4)] = 0
 
 
 class _Memory(_Strict):
@@ -142,6 +171,7 @@ class _State(_Strict):
     drums: _Array
     a: _Memory | None
     b: _Memory | None
+    pushed: bool = False
 
 
 class _Header(_Strict):
@@ -187,6 +217,7 @@ def encoded(moment: Moment) -> bytes:
             drums=pool.number(state.drums),
             a=_written_memory(state.a, pool),
             b=_written_memory(state.b, pool),
+            pushed=state.pushed,
         ),
     )
     text = msgspec.json.encode(header)
@@ -238,8 +269,12 @@ def _written_song(song: Song) -> _Song:
         song.tempo_place,
         loop(song.a),
         loop(song.b),
-        [_Stretch(one.section, one.loop, one.passes) for one in song.stretches],
+        [_Stretch(one.section, one.loop, one.passes, one.variant) for one in song.stretches],
         song.breaks,
+        song.layout,
+        None if song.face is None else _Face(**asdict(song.face)),
+        song.dice,
+        song.ending,
     )
 
 
@@ -334,7 +369,7 @@ def _opened(raw: bytes) -> tuple[bytes, str]:
 def _header(text: bytes) -> _Header:
     try:
         version = msgspec.json.decode(text, type=_Format).format
-        if version != FORMAT:
+        if version not in _READ:
             raise _Unfit(f"lofid {__version__} reads format {FORMAT}, and this is {version}")
         return msgspec.json.decode(text, type=_Header)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -405,6 +440,7 @@ def _read_state(state: _State, arrays: Mapping[str, NDArray[np.float32]]) -> Ses
         drums=states[state.drums],
         a=memory(LoopName.A, state.a),
         b=memory(LoopName.B, state.b),
+        pushed=state.pushed,
     )
     if len(used) != len(states):
         raise _Unfit("it holds arrays that it does not use")
@@ -439,8 +475,12 @@ def _read_song(song: _Song) -> Song:
         song.tempo_place,
         loop(song.a),
         loop(song.b),
-        tuple(Stretch(one.section, one.loop, one.passes) for one in song.stretches),
+        tuple(Stretch(one.section, one.loop, one.passes, one.variant) for one in song.stretches),
         song.breaks,
+        song.layout,
+        None if song.face is None else Face(**msgspec.structs.asdict(song.face)),
+        song.dice,
+        song.ending,
     )
 
 
@@ -563,7 +603,7 @@ def _states(state: SessionState) -> list[State | None]:
 def same_session(a: SessionState, b: SessionState) -> bool:
     """Whether the same bars follow from both under the same settings."""
     return (
-        (a.seed, a.index, a.bar, a.song) == (b.seed, b.index, b.bar, b.song)
+        (a.seed, a.index, a.bar, a.song, a.pushed) == (b.seed, b.index, b.bar, b.song, b.pushed)
         and same_state(a.keys, b.keys)
         and same_state(a.drums, b.drums)
         and _same_memory(a.a, b.a)

@@ -23,7 +23,16 @@ from typing import Self, TypeVar
 
 from lofid.compose.arranger import LoopPlace, Written, arrange
 from lofid.compose.chance import Stream, checked_seed, generator
-from lofid.compose.form import LoopName, Place, Song, compose_song, locate, plan_bar
+from lofid.compose.form import (
+    LoopName,
+    Place,
+    Song,
+    chords_of,
+    compose_song,
+    locate,
+    own_chords,
+    plan_bar,
+)
 from lofid.compose.guards import (
     drums_findings,
     drums_weakness,
@@ -99,8 +108,9 @@ class SessionState:
     """Everything needed to go on exactly.
 
     ``index`` counts the station's bars, ``bar`` the song's: after the last one it equals
-    ``song.bars``, and the next song is chosen when it begins. States in here are never changed in
-    place: a step copies what it advances.
+    ``song.bars``, and the next song is chosen when it begins. ``pushed``: the bar before has struck
+    the next one's first chord. States in here are never changed in place: a step copies what it
+    advances.
     """
 
     seed: int
@@ -111,6 +121,7 @@ class SessionState:
     drums: State
     a: LoopMemory | None = None
     b: LoopMemory | None = None
+    pushed: bool = False
 
     @classmethod
     def opening(cls, settings: Settings, seed: int, beginnings: tuple[State, State]) -> Self:
@@ -160,6 +171,8 @@ class _Call:
     plan: BarPlan
     place: Place
     vary: "_Variation"
+    own: bool
+    """Whether the chords are the loop's own: only then is what is written kept."""
 
 
 def opened_duo(keys: Player, drums: Player) -> Duo:
@@ -227,6 +240,8 @@ class Station:
         state = self._begun(state, settings)
         place = locate(state.song, state.bar)
         plan = plan_bar(settings, state.seed, state.song, place, state.index)
+        if place.final:
+            return self._ended(state, settings, plan, place)
         name = place.stretch.loop
         memory = state.loop(name) or LoopMemory.empty(place.loop_bars)
         if place.opens_stretch:
@@ -242,7 +257,8 @@ class Station:
             if Part.DRUMS in plan.parts:
                 state = replace(state, drums=self._drums.reminded(state.drums))
         vary = _Variation.drawn(settings, state.seed, plan, place, memory)
-        call = _Call(settings, plan, place, vary)
+        own = chords_of(settings, state.song, place) == own_chords(state.song, place)
+        call = _Call(settings, plan, place, vary if own else replace(vary, keys=True), own)
         keys_part, drums_part = self._duo.play(
             _keys_half(state, call, memory.keys), _drums_half(state, call, memory.drums)
         )
@@ -264,12 +280,26 @@ class Station:
             notes = replace(notes, drums=drums.decode_notes(drums_take.tokens))
             state = replace(state, drums=drums_take.state)
         loop_place = LoopPlace(state.song.number, list(LoopName).index(name), slot)
-        arranged = arrange(plan, settings.groove, state.seed, loop_place, notes)
+        arranged = arrange(
+            plan, settings.groove, state.seed, loop_place, notes, pushed=state.pushed
+        )
         return Step(
-            Bar(plan, MappingProxyType(arranged)),
-            replace(state.keeping(name, memory), index=state.index + 1, bar=state.bar + 1),
+            Bar(plan, MappingProxyType(arranged.notes)),
+            replace(
+                state.keeping(name, memory),
+                index=state.index + 1,
+                bar=state.bar + 1,
+                pushed=arranged.pushes,
+            ),
             findings + drums_findings,
         )
+
+    def _ended(self, state: SessionState, settings: Settings, plan: BarPlan, place: Place) -> Step:
+        """A bar of a song's last chord, which no model writes."""
+        loop_place = LoopPlace(state.song.number, 0, place.slot)
+        arranged = arrange(plan, settings.groove, state.seed, loop_place, Written())
+        after = replace(state, index=state.index + 1, bar=state.bar + 1, pushed=False)
+        return Step(Bar(plan, MappingProxyType(arranged.notes)), after)
 
     def _begun(self, state: SessionState, settings: Settings) -> SessionState:
         """The state as the settings' keys let it go on.
@@ -281,7 +311,7 @@ class Station:
         song, keys_allowed = state.song, settings.music.keys
         same_mode = [key for key in keys_allowed if key.mode is song.key.mode]
         if state.bar >= song.bars or not same_mode:
-            song = compose_song(settings, state.seed, song.number + 1, song.key)
+            song = compose_song(settings, state.seed, song.number + 1, song)
             return SessionState(state.seed, state.index, song, 0, *self.beginnings)
         if song.key in keys_allowed:
             return state
@@ -305,8 +335,8 @@ def _keys_half(
         # Where the bass will join in, the chords leave it room from the start.
         plain = replace(plan, melody=0.0, parts=frozenset(call.settings.music.parts))
         best = yield from _best_keys(state, plain)
-        take, findings = _judged(best, kept, "keys", plan)
-        if take and kept is None:
+        take, findings = _judged(best, kept if call.own else None, "keys", plan)
+        if take and kept is None and call.own:
             memory = replace(memory, comping=_with(memory.comping, slot, take.tokens))
     comping = take.tokens if take else kept
     assert comping is not None
@@ -317,14 +347,14 @@ def _keys_half(
             attempt = Attempt(KeysRules(plan, over=comping), rng)
             (played,) = yield Write(header, state.keys, (attempt,))
             take = _Take(played.tokens, played.state)
-            if lead is None and not vary.keys:
+            if lead is None and not vary.keys and call.own:
                 memory = replace(memory, lead=_with(memory.lead, slot, played.tokens))
         else:
             take, comping = None, lead
     if take is None:
         (heard,) = yield Hear((*header, *comping), state.keys)
         take = _Take(comping, heard.state)
-    if call.place.closes_loop and memory.after is None:
+    if call.place.closes_loop and memory.after is None and call.own:
         memory = replace(memory, after=take.state)
     return take, memory, findings
 

@@ -22,12 +22,12 @@ def next_section(state: SessionState) -> SessionState:
         return state
     place = locate(state.song, state.bar - 1)
     length = place.stretch.passes * place.loop_bars
-    return replace(state, bar=state.bar - 1 - place.bar_in_section + length)
+    return replace(state, bar=state.bar - 1 - place.bar_in_section + length, pushed=False)
 
 
 def next_song(state: SessionState) -> SessionState:
     """The state at the end of the song: the next bar opens a new one."""
-    return replace(state, bar=state.song.bars)
+    return replace(state, bar=state.song.bars, pushed=False)
 
 
 def reseeded(state: SessionState, seed: int) -> SessionState:

@@ -375,7 +375,7 @@ class Music:
         effect=Effect.MUSICAL,
     )
     tempo_spread: float = number(
-        4, 0, 12, "BPM", "How far a song's tempo may lie from it.", effect=Effect.MUSICAL
+        8, 0, 12, "BPM", "How far a song's tempo may lie from it.", effect=Effect.MUSICAL
     )
     keys: tuple[Key, ...] = keys(
         _keys_of("C", "Eb", "F", "Bb", "Am", "Cm", "Dm", "Gm"),
@@ -413,6 +413,14 @@ class Music:
         "How broken the chords are: 0 struck together, 1 as pianists of pop ballads break them.",
         effect=Effect.MUSICAL,
     )
+    pedal: float = number(
+        0.9,
+        0,
+        1,
+        "",
+        "How long chords ring: 0 as short as they are written, 1 until the next chord.",
+        effect=Effect.MUSICAL,
+    )
     register: float = number(
         60, 52, 68, "MIDI pitch", "Middle of the chords; 60 is middle C.", effect=Effect.MUSICAL
     )
@@ -423,15 +431,23 @@ class Form:
     """``[form]``: how a song is laid out."""
 
     section_bars: int = integer(
-        32,
         16,
+        8,
         64,
         "bars",
-        "Length of a section A or B, rounded to whole loops.",
+        "Length of a section A or B, rounded to whole loops; a song may cut its last one short.",
         effect=Effect.SONG,
     )
     sections: int = integer(
-        4, 1, 8, "sections", "How many sections A and B a song has.", effect=Effect.SONG
+        3, 1, 8, "sections", "How many sections A and B a song has.", effect=Effect.SONG
+    )
+    spread: float = number(
+        0.5,
+        0,
+        1,
+        "",
+        "How far songs differ in layout, swing, tape, texture and room; 0 is not at all.",
+        effect=Effect.SONG,
     )
     intro: bool = flag(True, "Open a song without drums.", effect=Effect.SONG)
     breaks: bool = flag(True, "Take layers away between sections.", effect=Effect.SONG)
@@ -482,6 +498,9 @@ class Groove:
         "ms",
         "Spread of each voice's own timing, the same in every pass of a loop.",
         effect=Effect.MUSICAL,
+    )
+    ghosts: float = number(
+        0.5, 0, 1, "", "How many ghost notes the snare has.", effect=Effect.MUSICAL
     )
     fills: float = number(
         0.5, 0, 1, "", "How often a loop ends with a drum fill.", effect=Effect.MUSICAL

@@ -66,6 +66,54 @@ class Automation:
     needle: bool = False
 
 
+class Figure(StrEnum):
+    """What the hands make of the rhythm that was written for the chords of a bar.
+
+    ``push`` strikes the next bar's chord on the "and" of four, ``answer`` strikes the upper voices
+    once more in the longest gap, ``split`` lets the lowest voice go ahead of the others, ``thin``
+    leaves the last chord out, ``turn`` leads to the next chord by a step of the top voice.
+    """
+
+    WRITTEN = "written"
+    PUSH = "push"
+    ANSWER = "answer"
+    SPLIT = "split"
+    THIN = "thin"
+    TURN = "turn"
+
+
+class Timekeeper(StrEnum):
+    """What plays the hits that were written for the closed hat."""
+
+    HAT = "hat"
+    RIDE = "ride"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """How the kit plays what was written for a bar.
+
+    ``rim``: the backbeat is struck on the rim; ``clap``: hands clap with it; ``half_time``: it lies
+    on three alone. ``open_hat`` is the sixteenth on which a hat stands open, None for none;
+    ``pedal``: the foot closes the hat on two and four. ``kicks`` are the sixteenths of the song's
+    own kicks, None for those that were written; ``kick`` is False where it rests. ``ghosts``: how
+    many ghost notes the snare has, 0 to 1. ``stop`` is the tick from which the kit rests, None for
+    none; ``crash``: one on the first beat.
+    """
+
+    timekeeper: Timekeeper = Timekeeper.HAT
+    rim: bool = False
+    clap: bool = False
+    half_time: bool = False
+    open_hat: int | None = None
+    pedal: bool = False
+    kicks: tuple[int, ...] | None = None
+    kick: bool = True
+    ghosts: float = 0.0
+    stop: int | None = None
+    crash: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class BarPlan:
     """What is asked for one bar.
@@ -80,6 +128,9 @@ class BarPlan:
     ``broken`` says how much the chords may be broken: 0 struck together, 1 as the models like;
     ``following`` is the chord that the next bar begins with, where that is known; ``face`` says
     what plays, where the settings leave a choice; ``automation`` what is done to the sound.
+    ``figure``, ``pedal`` (0 as long as written, 1 until the next chord) and ``beat`` are for the
+    arranger, so is ``lift``, a factor on all velocities; ``final`` marks the bars of a song's last
+    chord, which no model writes.
     """
 
     index: int
@@ -101,6 +152,11 @@ class BarPlan:
     following: Chord | None = None
     face: Face | None = None
     automation: Automation = Automation()
+    figure: Figure = Figure.WRITTEN
+    pedal: float = 0.0
+    beat: Beat = Beat()
+    lift: float = 1.0
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

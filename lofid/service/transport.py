@@ -26,7 +26,7 @@ from lofid.compose.arranger import varied
 from lofid.music.midi import without_overlaps
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import Settings
-from lofid.music.plan import Bar, BarPlan
+from lofid.music.plan import Automation, Bar, BarPlan
 from lofid.outputs.messages import Status
 from lofid.outputs.output import SAMPLE_RATE, Audio, BarLine, Block, Event
 from lofid.service.links import Cue
@@ -477,13 +477,14 @@ class Transport:
         if not self._history:
             return None
         if self._prepared is None:
-            loop = _last_loop(list(self._history))
+            # A song's last chord is no loop to stay on.
+            history = [bar for bar in self._history if not bar.plan.final] or list(self._history)
+            loop = _last_loop(history)
             turn, slot = divmod(self._stand_ins, len(loop))
-            tempo = self._history[-1].plan.tempo
+            tempo = history[-1].plan.tempo
             bar = varied(loop[slot], self._seed, turn + 1)
-            self._prepared = _Next(
-                0, replace(bar, plan=replace(bar.plan, tempo=tempo)), reason=LATE
-            )
+            plan = replace(bar.plan, tempo=tempo, automation=Automation())
+            self._prepared = _Next(0, replace(bar, plan=plan), reason=LATE)
         return self._prepared
 
 

@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lofid.compose.arranger import TOUCH, LoopPlace, Written, arrange, bass_line, swung, varied
+from lofid.compose.arranger import TOUCH, LoopPlace, Written, arrange, swung, varied
+from lofid.compose.bass import bass_line
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.music.notes import (
     DRUM_PITCH,
@@ -17,7 +18,7 @@ from lofid.music.notes import (
     Part,
 )
 from lofid.music.parameters import Groove, Settings
-from lofid.music.plan import Bar, BarPlan
+from lofid.music.plan import Bar, BarPlan, Beat
 from lofid.music.scales import chord_scale
 
 SEEDS = st.integers(0, 2**64 - 1)
@@ -42,11 +43,12 @@ def plan_for(seed: int, **changes: object) -> BarPlan:
     return BarPlan(**{**values, "parts": frozenset(Part), **changes})
 
 
+@settings(deadline=None, max_examples=40)
 @given(seed=SEEDS, hits=HITS)
 def test_the_bass_plays_roots_low_and_sparsely(seed: int, hits: tuple[Note, ...]) -> None:
     plan = plan_for(seed)
-    line = bass_line(plan, seed, LoopPlace(0, 0, 2), hits)
-    assert 1 <= len(line) <= 3
+    line = bass_line(plan, seed, 2, hits)
+    assert 1 <= len(line) <= 5
     assert line[0].start == 0
     assert line[0].pitch % 12 == plan.chords[0].root
     assert all(28 <= note.pitch <= 43 for note in line)
@@ -55,11 +57,14 @@ def test_the_bass_plays_roots_low_and_sparsely(seed: int, hits: tuple[Note, ...]
     assert all(end <= start for end, start in zip(ends, starts, strict=True))
     for note in line:
         chord = plan.chords[note.start * len(plan.chords) // TICKS_PER_BAR]
-        if note.pitch % 12 not in chord.pitch_classes:
+        slide = note.duration <= SIXTEENTH // 2
+        fifth = (note.pitch - chord.root) % 12 == 7
+        if note.pitch % 12 not in chord.pitch_classes and not slide and not fifth:
             assert note.start >= 3 * PPQ
             assert plan.following is not None
-            assert (note.pitch - plan.following.root) % 12 in (1, 2, 10, 11)
-            assert note.pitch % 12 in chord_scale(chord, plan.key)
+            step = (note.pitch - plan.following.root) % 12
+            assert step in (1, 2, 10, 11)
+            assert step in (1, 11) or note.pitch % 12 in chord_scale(chord, plan.key)
 
 
 @pytest.mark.parametrize("swing", [50, 54, 58, 62, 66])
@@ -70,14 +75,23 @@ def test_swing_bends_each_eighth_at_its_middle(swing: float) -> None:
         assert swung(start + SIXTEENTH, swing) == start + round(eighth * swing / 100)
 
 
+@settings(deadline=None, max_examples=40)
 @given(hits=HITS, swing=st.sampled_from([50.0, 58.0, 66.0]))
-def test_drums_swing_as_asked(hits: tuple[Note, ...], swing: float) -> None:
-    plan = plan_for(1, swing=swing)
-    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(drums=hits))
-    expected = sorted((swung(hit.start, swing), hit.pitch) for hit in hits)
-    assert [(note.start, note.pitch) for note in played.get(Part.DRUMS, ())] == expected
+def test_hats_swing_as_asked_and_the_beat_about_half_as_much(
+    hits: tuple[Note, ...], swing: float
+) -> None:
+    plan = plan_for(1, swing=swing, beat=Beat())
+    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(drums=hits)).notes
+    low = (DRUM_PITCH[DrumClass.KICK], DRUM_PITCH[DrumClass.SNARE])
+    firm = [hit for hit in hits if hit.pitch != low[1] or hit.velocity >= 60]
+    expected = sorted(
+        (swung(hit.start, 50 + 0.55 * (swing - 50) if hit.pitch in low else swing), hit.pitch)
+        for hit in firm
+    )
+    assert [(n.start, n.pitch) for n in played.get(Part.DRUMS, ())] == expected
 
 
+@settings(deadline=None, max_examples=40)
 @given(hits=HITS, late=st.integers(-40, 40))
 def test_a_drummers_common_lateness_goes(hits: tuple[Note, ...], late: int) -> None:
     shifted = tuple(replace(hit, start=hit.start + late) for hit in hits if hit.start > 0)
@@ -89,15 +103,20 @@ def test_a_drummers_common_lateness_goes(hits: tuple[Note, ...], late: int) -> N
     assert one == other
 
 
+@settings(deadline=None, max_examples=40)
 @given(seed=SEEDS, hits=HITS)
 def test_notes_stay_in_their_bar_and_timing_repeats(seed: int, hits: tuple[Note, ...]) -> None:
     written = Written(comping=(Note(0, 60, 480, 70), Note(1800, 64, 1920, 1)), drums=hits)
     passes = [
-        arrange(plan_for(seed, index=index), Groove(), seed, LoopPlace(0, 1, 3), written)
+        arrange(plan_for(seed, index=index), Groove(), seed, LoopPlace(0, 1, 3), written).notes
         for index in (4, 12)
     ]
     timings = [
-        {part: sorted((n.start, n.pitch, n.duration) for n in notes) for part, notes in bar.items()}
+        {
+            part: sorted((n.start, n.pitch, n.duration) for n in notes)
+            for part, notes in bar.items()
+            if part is not Part.KEYS  # which are strummed a little otherwise
+        }
         for bar in passes
     ]
     assert timings[0] == timings[1]
@@ -109,28 +128,23 @@ def test_notes_stay_in_their_bar_and_timing_repeats(seed: int, hits: tuple[Note,
             assert note.duration > 0
 
 
+@settings(deadline=None, max_examples=40)
 @given(seed=SEEDS)
 def test_the_melody_is_one_voice_that_ends_with_its_bar(seed: int) -> None:
     starts = (0, 120, 240, 840, 1800)
     written = Written(melody=tuple(Note(start, 72, 1920, 70) for start in starts))
     plan = plan_for(seed, swing=66.0)
     groove = Groove(looseness=15)
-    melody = arrange(plan, groove, seed, LoopPlace(0, 0, 0), written)[Part.MELODY]
+    melody = arrange(plan, groove, seed, LoopPlace(0, 0, 0), written).notes[Part.MELODY]
     ends = [note.start + note.duration for note in melody]
     assert len(melody) == len(starts)
     assert ends == [*(note.start for note in melody[1:]), TICKS_PER_BAR]
 
 
-def test_keys_are_released_at_the_change_of_harmony() -> None:
-    written = Written(comping=(Note(0, 60, 1920, 70), Note(480, 60, 1920, 70)))
-    played = arrange(plan_for(1), STILL, 1, LoopPlace(0, 0, 0), written)[Part.KEYS]
-    assert [note.duration for note in played] == [480, 1440]
-
-
 def test_parts_that_the_plan_leaves_out_are_silent() -> None:
     written = Written(drums=(Note(0, DRUM_PITCH[DrumClass.KICK], SIXTEENTH, 90),))
     plan = plan_for(1, parts=frozenset({Part.BASS}))
-    assert set(arrange(plan, STILL, 1, LoopPlace(0, 0, 0), written)) == {Part.BASS}
+    assert set(arrange(plan, STILL, 1, LoopPlace(0, 0, 0), written).notes) == {Part.BASS}
 
 
 def test_a_bar_that_stands_in_is_the_same_bar_with_another_touch() -> None:

@@ -202,7 +202,7 @@ def poisoned(_: dict[str, Any], arrays: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (changing("format", to=2), "format"),
+        (changing("format", to=3), "format"),
         (changing("format", to="x"), "header"),
         (changing("state", "seed", to=-1), "header"),
         (changing("state", "seed", to=2**70), "out of range"),
@@ -219,6 +219,10 @@ def poisoned(_: dict[str, Any], arrays: dict[str, Any]) -> None:
         (changing("state", "song", "b", "bars", to=[["C", "F", "G"]]), "header"),
         (changing("state", "song", "stretches", to=[]), "header"),
         (changing("state", "song", "stretches", 0, "passes", to=10**9), "header"),
+        (changing("state", "song", "face", "keys", to="organ"), "header"),
+        (changing("state", "song", "face", "wow", to=1e9), "header"),
+        (changing("state", "song", "dice", to=2**63), "header"),
+        (changing("state", "song", "ending", to=900), "header"),
         (changing("state", "a", "comping", to=[None]), "loop A"),
         (changing("state", "a", "comping", 0, to=[0, 0]), "none"),
         (changing("state", "a", "comping", 0, to=[]), "none"),
@@ -252,6 +256,29 @@ def test_a_hostile_file_is_refused_in_a_sentence(
         decoded(forged(content, change), "blue.lofistate")
     assert "blue.lofistate" in str(raised.value)
     assert len(str(raised.value)) < 1000
+
+
+def test_a_session_of_the_first_format_goes_on(moment: Moment, station: Station) -> None:
+    def older(header: dict[str, Any], _: dict[str, Any]) -> None:
+        header["format"] = 1
+        del header["state"]["pushed"]
+        song = header["state"]["song"]
+        for name in ("layout", "face", "dice", "ending"):
+            del song[name]
+        for stretch in song["stretches"]:
+            del stretch["variant"]
+        for name in ("music.pedal", "form.spread", "groove.ghosts"):
+            del header["settings"][name]
+
+    read = decoded(forged(encoded(moment), older), "x")
+    song = read.state.song
+    assert (song.face, song.ending, song.a) == (None, 0, moment.state.song.a)
+    state = read.state
+    while state.song.number == song.number:
+        step = station.step(state, read.settings)
+        state = step.state
+    assert state.song.face is not None
+    assert state.song.ending
 
 
 JSON = st.recursive(

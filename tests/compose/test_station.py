@@ -11,6 +11,7 @@ from lofid.compose.player import ModelFailure, Player
 from lofid.compose.preset import load_preset, preset_names
 from lofid.compose.station import SessionState, Station
 from lofid.errors import LofidError
+from lofid.judge.music import shape, similarity
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, Section
@@ -48,12 +49,17 @@ def test_a_step_leaves_its_state_as_it_was(station: Station) -> None:
 
 
 def test_a_loop_returns_note_for_note_when_nothing_varies(station: Station) -> None:
-    settings = Settings().with_value("form.variation", 0.0).with_value("groove.fills", 0.0)
+    settings = Settings().with_value("form.breaks", False)
+    for path in ("form.variation", "groove.fills", "form.spread"):
+        settings = settings.with_value(path, 0.0)
     song = station.opening(settings, 5).song
     played = list(islice(station.bars(settings, 5), song.bars))
     loop = len(song.a.bars)
     first_a = [bar for bar in played if bar.plan.section is Section.A]
     for bar, again in zip(first_a, first_a[loop : 3 * loop], strict=False):
+        leads = bar.plan.bar_in_section % loop == loop - 1  # to what may be something else
+        if leads or bar.plan.parts != again.plan.parts:  # chords leave the root to a bass
+            continue
         assert pitches(bar, Part.KEYS) == pitches(again, Part.KEYS)
         if Part.DRUMS in bar.notes and Part.DRUMS in again.notes:
             assert pitches(bar, Part.DRUMS) == pitches(again, Part.DRUMS)
@@ -68,23 +74,25 @@ def test_a_loop_returns_with_variations(station: Station) -> None:
     played = list(islice(station.bars(Settings(), 7), song.bars))
     loop = len(song.a.bars)
     section = [bar for bar in played if bar.plan.section is Section.A][: song.bars // 4]
-    same = [
-        pitches(bar, Part.KEYS) == pitches(again, Part.KEYS)
+    likeness = [
+        similarity(shape(bar, (Part.KEYS,)), shape(again, (Part.KEYS,)))
         for bar, again in zip(section, section[loop:], strict=False)
     ]
-    assert sum(same) / len(same) >= 0.6
+    assert 0.4 <= sum(likeness) / len(likeness) < 1
     drums = {tuple(pitches(bar, Part.DRUMS)) for bar in section}
     assert len(drums) > loop
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_plays_what_its_plans_ask(name: str, station: Station) -> None:
-    for bar in islice(station.bars(load_preset(name).settings, 3), 40):
-        assert set(bar.notes) <= bar.plan.parts
-        needed = bar.plan.parts - {Part.MELODY}
-        assert set(bar.notes) >= needed
-
-        assert Part.DRUMS not in bar.notes or has_groove(bar.notes[Part.DRUMS])
+    for bar in islice(station.bars(load_preset(name).settings, 3), 80):
+        plan, beat = bar.plan, bar.plan.beat
+        assert set(bar.notes) <= plan.parts
+        if plan.final:  # the last chord, which rings
+            continue
+        assert set(bar.notes) >= plan.parts - {Part.MELODY}
+        plain = beat.kick and beat.stop is None and not (plan.fill or beat.half_time)
+        assert not plain or Part.DRUMS not in bar.notes or has_groove(bar.notes[Part.DRUMS])
 
 
 def test_no_bar_of_a_loop_stays_the_same_for_ever(station: Station) -> None:
@@ -156,7 +164,7 @@ def test_a_broken_model_is_told_and_nothing_is_played(
     players[which] = replace(players[which], engine=broken)
     with Station(**players) as station, pytest.raises(ModelFailure, match="'broken'"):
         for bar in station.bars(Settings(), 7):
-            assert set(bar.notes) >= bar.plan.parts - {Part.MELODY}
+            assert bar.plan.final or set(bar.notes) >= bar.plan.parts - {Part.MELODY}
 
 
 class StubbornEngine:
