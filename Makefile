@@ -15,7 +15,7 @@ QUICK := $(addprefix tests/,compose house/test_system.py music outputs tokens) \
 INPUTS := pyproject.toml constraints.txt lofid/system.py
 
 .DEFAULT_GOAL := help
-.PHONY: help play quick test gpu-test gpu-bench bench soak chaos fuzz music-report mutation docs clean
+.PHONY: help play quick test gpu-test gpu-bench bench soak chaos fuzz record-report music-report mutation docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -56,6 +56,9 @@ fuzz: $(VENV)/.test ## Read damaged files and messages by the thousand
 
 mutation: $(VENV)/.test ## Make small faults in a copy of the code: which do the tests not see?
 	nice $(BIN)/python scripts/mutation.py $(ARGS)
+
+record-report: $(VENV)/.test ## Measure whether what is played sounds like a record
+	$(BIN)/python scripts/record_report.py $(ARGS)
 
 music-report: $(VENV)/.test ## Measure the music beside human playing
 	$(BIN)/python scripts/music_report.py $(ARGS)

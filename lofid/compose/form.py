@@ -241,7 +241,9 @@ def plan_bar(settings: Settings, seed: int, song: Song, place: Place, index: int
     parts = _layers(settings, song, place) - _resting(event, place)
     parts = parts or frozenset(settings.music.parts)
     lift, shift = _ARC.get(section, 0.0), song.key.transposition
-    asks_fill = Part.DRUMS in parts and _asks_fill(settings, seed, place, index)
+    fill = Part.DRUMS in parts and _asks_fill(settings, seed, place, index)
+    if fill and event is _Event.STOP:
+        event = _Event.NONE
     following = _following(settings, song, place)
     return BarPlan(
         index=index,
@@ -256,7 +258,7 @@ def plan_bar(settings: Settings, seed: int, song: Song, place: Place, index: int
         melody=music.melody if Part.MELODY in parts else 0.0,
         swing=_swing(settings, song),
         parts=parts,
-        fill=asks_fill and event is not _Event.STOP,
+        fill=fill,
         drum_density=float(np.clip(settings.groove.drum_density + lift, 0, 1)),
         broken=music.broken,
         following=None if following is None else following.transposed(shift),
@@ -265,6 +267,7 @@ def plan_bar(settings: Settings, seed: int, song: Song, place: Place, index: int
         automation=_automation(song, place, event),
         figure=_figure(settings, song, place),
         pedal=music.pedal,
+        rootless=Part.BASS in music.parts,
         beat=_beat(settings, song, place, event),
         lift=_LIFT[section],
         final=place.final,
@@ -283,7 +286,7 @@ def chords_of(settings: Settings, song: Song, place: Place) -> tuple[Chord, ...]
         return (Chord(9, Quality.MINOR_9) if minor else Chord(0, Quality.MAJOR_9),)
     own = own_chords(song, place)
     returns = place.stretch.variant and place.stretch.section not in _QUIET
-    if not (returns and place.closes_loop and settings.form.variation):
+    if not (returns and place.closes_loop and settings.form.variation and song.dice):
         return own
     rng = song.chance(100 + place.stretch_number)
     if rng.random() >= _REHARMONISED or len(song.loop(place.stretch.loop).bars) < 4:
@@ -410,7 +413,7 @@ def _stretches(
     form = settings.form
     stretches: list[Stretch] = []
 
-    def add(section: Section, loop: LoopName, bars: float) -> None:
+    def add(section: Section, loop: LoopName, bars: int) -> None:
         length = len((a if loop is LoopName.A else b).bars)
         variant = sum(
             one.loop is loop and one.section in (Section.A, Section.B) for one in stretches
@@ -427,10 +430,10 @@ def _stretches(
         usual = (Section.B, LoopName.B) if is_b else (Section.A, LoopName.A)
         pauses = number >= 2 and number % 2 == (1 if layout is Layout.VERSES else 0)
         pauses = pauses or (last and layout is Layout.FALSE_ENDING)
-        if form.breaks and pauses and len(a.bars) <= _HALF:
+        short = len(a.bars) <= _HALF and layout is not Layout.SLOW_OPENING
+        if form.breaks and pauses and short:
             add(Section.BREAK, LoopName.A, _HALF)
-        shorter = last and layout in (Layout.FALSE_ENDING, Layout.SLOW_OPENING)
-        add(*usual, form.section_bars * (0.75 if shorter else 1.0))
+        add(*usual, form.section_bars)
     add(Section.OUTRO, LoopName.A, _HALF)
     return tuple(stretches)
 

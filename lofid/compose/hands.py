@@ -101,7 +101,7 @@ def _add_ninth(chords: Chords, plan: BarPlan, share: int, chance: float) -> None
     chord = plan.chords[share]
     ninth = (chord.root + 2) % 12
     has_one = ninth in chord.pitch_classes
-    if Part.BASS not in plan.parts or ninth not in chord_scale(chord, plan.key):
+    if not plan.rootless or ninth not in chord_scale(chord, plan.key):
         return
     if chance >= (_NINTHS if has_one else _OTHER_NINTHS):
         return
@@ -188,7 +188,7 @@ def _push(chords: Chords, plan: BarPlan, following: Chord) -> bool:
     if len(last) < 2 or max(chords) >= _PUSHED:
         return False
     tones = set(following.pitch_classes)
-    if Part.BASS in plan.parts and len(tones) > 3:
+    if plan.rootless and len(tones) > 3:
         tones.discard(following.root)
     pitches: list[int] = []
     for note in last:

@@ -435,7 +435,7 @@ class Form:
         8,
         64,
         "bars",
-        "Length of a section A or B, rounded to whole loops; a song may cut its last one short.",
+        "Length of a section A or B, rounded to whole loops.",
         effect=Effect.SONG,
     )
     sections: int = integer(

@@ -129,8 +129,9 @@ class BarPlan:
     ``following`` is the chord that the next bar begins with, where that is known; ``face`` says
     what plays, where the settings leave a choice; ``automation`` what is done to the sound.
     ``figure``, ``pedal`` (0 as long as written, 1 until the next chord) and ``beat`` are for the
-    arranger, so is ``lift``, a factor on all velocities; ``final`` marks the bars of a song's last
-    chord, which no model writes.
+    arranger, so is ``lift``, a factor on all velocities; ``rootless``: the chords leave the root to
+    a bass, which plays or will; ``final`` marks the bars of a song's last chord, which no model
+    writes.
     """
 
     index: int
@@ -154,6 +155,7 @@ class BarPlan:
     automation: Automation = Automation()
     figure: Figure = Figure.WRITTEN
     pedal: float = 0.0
+    rootless: bool = False
     beat: Beat = Beat()
     lift: float = 1.0
     final: bool = False

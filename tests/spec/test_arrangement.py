@@ -8,14 +8,15 @@ from itertools import pairwise
 
 import pytest
 
-from lofid.compose.arranger import TOUCH, LoopPlace, Written, arrange, bass_line
+from lofid.compose.arranger import TOUCH, LoopPlace, Written, arrange
+from lofid.compose.bass import bass_line
 from lofid.compose.chance import Stream
 from lofid.compose.form import LoopName, Song, compose_song, locate, plan_bar
 from lofid.compose.headers import dialled, drums_header, keys_header, melody_notes
 from lofid.music.chords import Chord, Key, Quality
 from lofid.music.notes import DRUM_PITCH, PPQ, SIXTEENTH, TICKS_PER_BAR, DrumClass, Note, Part
 from lofid.music.parameters import Groove, Settings
-from lofid.music.plan import BarPlan, Section
+from lofid.music.plan import BarPlan, Beat, Figure, Section
 from lofid.music.progressions import progressions
 from lofid.tokens import drums, keys
 
@@ -44,23 +45,20 @@ def plans(settings: Settings, seed: int) -> tuple[Song, list[BarPlan]]:
 
 @pytest.mark.parametrize("seed", SEEDS[:8])
 def test_layers_come_and_go_between_passes(seed: int) -> None:
-    settings = set_to(form__section_bars=32)
-    song, written = plans(settings, seed)
+    song, written = plans(set_to(form__section_bars=32), seed)
+    gone = 0
     for bar, plan in enumerate(written):
         place = locate(song, bar)
+        here = plan.parts & {Part.DRUMS, Part.BASS}
         if plan.section in (Section.INTRO, Section.OUTRO):
-            assert not plan.parts & {Part.DRUMS, Part.BASS}
+            assert Part.DRUMS not in here
         elif plan.section in (Section.A, Section.B):
-            first_a = place.stretch_number == 1
-            middle = place.stretch.passes >= 4 and place.turn == place.stretch.passes // 2
-            here = plan.parts & {Part.DRUMS, Part.BASS}
-            if first_a and place.turn == 0:
-                assert here == {Part.DRUMS}, "the bass enters with the second pass"
-            elif middle:
-                assert len(here) == 1, "a middle pass loses its drums or its bass"
-            else:
-                assert here == {Part.DRUMS, Part.BASS}
+            if place.stretch_number == 1 and place.turn == 0:
+                assert Part.BASS not in here, "the bass enters with the second pass"
+            gone += len(here) < 2
+            assert here or place.stretch_number == 1
         assert Part.KEYS in plan.parts
+    assert gone < len(written) / 3
 
 
 def test_sections_have_dynamics() -> None:
@@ -83,7 +81,7 @@ def test_b_is_another_loop_of_the_same_key() -> None:
 
 
 def test_loops_of_practice_are_four_times_as_likely() -> None:
-    settings = set_to(music__keys=["Am"], music__borrowed=0)
+    settings = set_to(music__keys=["Am"], music__borrowed=0, form__spread=0)
     moods = set(settings.music.moods)
     fitting = [
         loop
@@ -92,7 +90,7 @@ def test_loops_of_practice_are_four_times_as_likely() -> None:
     ]
     practice = sum(loop.source == "practice" for loop in fitting)
     expected = 4 * practice / (4 * practice + len(fitting) - practice)
-    drawn = [compose_song(settings, seed, 0, None).a.source for seed in range(600)]
+    drawn = [compose_song(settings, seed, 0, None).a.source for seed in range(1500)]
     assert drawn.count("practice") / len(drawn) == pytest.approx(expected, abs=0.06)
     assert abs(expected - practice / len(fitting)) > 0.1, "else nothing is shown"
 
@@ -101,7 +99,7 @@ def test_a_plan_knows_the_chord_that_follows() -> None:
     for seed in SEEDS[:6]:
         _, written = plans(Settings(), seed)
         for plan, following in pairwise(written):
-            assert plan.following == following.chords[0]
+            assert plan.final or plan.following == following.chords[0]
 
 
 def test_fills_come_more_surely_at_the_end_of_a_section() -> None:
@@ -127,8 +125,9 @@ def test_the_next_song_is_in_another_key_where_there_is_one() -> None:
     two = set_to(music__keys=["C", "Am"])
     one = set_to(music__keys=["C"])
     for seed in SEEDS:
-        assert compose_song(two, seed, 1, Key.parse("C")).key == Key.parse("Am")
-        assert compose_song(one, seed, 1, Key.parse("C")).key == Key.parse("C")
+        in_c = compose_song(one, seed, 0, None)
+        assert compose_song(two, seed, 1, in_c).key == Key.parse("Am")
+        assert compose_song(one, seed, 1, in_c).key == Key.parse("C")
 
 
 def test_loops_are_moved_to_the_songs_key() -> None:
@@ -171,7 +170,8 @@ def bar_plan(*chords: str, **changes: object) -> BarPlan:
     plan = plan_bar(settings, 1, song, locate(song, 20), 20)
     plan = replace(
         plan, key=Key.parse("C"), chords=tuple(map(Chord.parse, chords)), swing=50.0,
-        parts=frozenset(Part), following=Chord.parse("G7"),
+        parts=frozenset(Part), following=Chord.parse("G7"), beat=Beat(), figure=Figure.WRITTEN,
+        pedal=0.0, lift=1.0,
     )  # fmt: skip
     return replace(plan, **changes)  # type: ignore[arg-type]
 
@@ -182,19 +182,22 @@ def kicks(*sixteenths: int) -> tuple[Note, ...]:
 
 
 def lines(plan: BarPlan, drums_part: Sequence[Note], count: int = 300) -> list[tuple[Note, ...]]:
-    return [bass_line(plan, seed, LoopPlace(0, 0, seed % 4), drums_part) for seed in range(count)]
+    return [bass_line(plan, seed, seed % 4, drums_part) for seed in range(count)]
 
 
 def test_a_chord_is_strummed_from_below() -> None:
     chord = tuple(Note(at, pitch, 480, 70) for at in (0, 960) for pitch in (53, 57, 60, 64))
-    played = arrange(bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(comping=chord))
+    played = arrange(bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(comping=chord)).notes
     for begin in (0, 960):
         notes = [note for note in played[Part.KEYS] if begin <= note.start < begin + 100]
         assert [note.pitch for note in notes] == [53, 57, 60, 64]
         gaps = [(b.start - a.start) * MS_A_TICK for a, b in pairwise(notes)]
         assert notes[0].start == begin
-        assert gaps == pytest.approx([4, 4, 4], abs=MS_A_TICK)
-    drummed = arrange(bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(drums=kicks(0, 8)))
+        assert gaps == pytest.approx([gaps[0]] * 3, abs=1.1 * MS_A_TICK)
+        assert 3 - MS_A_TICK <= gaps[0] <= 16 + MS_A_TICK
+    drummed = arrange(
+        bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(drums=kicks(0, 8))
+    ).notes
     assert [note.start for note in drummed[Part.DRUMS]] == [0, 960]
 
 
@@ -202,54 +205,75 @@ def test_the_bass_plays_the_root_with_every_chord() -> None:
     for line in lines(bar_plan("Dm7", "G7"), kicks(0, 6, 10)):
         at = {note.start: note.pitch % 12 for note in line}
         assert (at[0], at[960]) == (2, 7)
-        assert len(line) <= 3
+        assert len(line) <= 5
         assert all(28 <= note.pitch <= 43 for note in line)
 
 
-def test_further_bass_notes_are_root_fifth_or_octave_on_kicks() -> None:
+def test_further_bass_notes_are_tones_of_the_chord_on_kicks() -> None:
     plan = bar_plan("Fmaj7", following=Chord.parse("F6"))  # which stays on F, so nothing leads
     added: Counter[int] = Counter()
-    counts: Counter[int] = Counter()
     for line in lines(plan, kicks(0, 3, 6, 13)):
-        counts[len(line)] += 1
+        assert 1 <= len(line) <= 4
         for note in line[1:]:
-            assert note.start in {6 * SIXTEENTH, 13 * SIXTEENTH, 3 * SIXTEENTH}
-            added[note.pitch - line[0].pitch] += 1
-    assert set(counts) == {1, 2, 3}
-    assert set(added) == {0, 7, 12}
-    assert added[0] > added[7] > added[12] > 0.1 * added.total()
+            if note.duration > SIXTEENTH // 2:  # else it slides into the next
+                assert note.start in {6 * SIXTEENTH, 13 * SIXTEENTH, 3 * SIXTEENTH}
+                added[note.pitch - line[0].pitch] += 1
+    assert set(added) == {0, 7, 11, 12}
+    assert added[7] > added[12] > added[11] > 0
 
 
 def test_without_kicks_the_bass_moves_in_the_second_half() -> None:
-    starts = {note.start for line in lines(bar_plan("Dm7"), ()) for note in line[1:]}
-    assert starts == {5 * 240, 7 * 240}
+    plan = bar_plan("Dm7", following=Chord.parse("Dm9"))
+    starts = {
+        note.start
+        for line in lines(plan, ())
+        for note in line[1:]
+        if note.duration > SIXTEENTH // 2
+    }
+    assert starts == {5 * 240, 6 * 240}
 
 
 def test_the_fifth_is_that_of_the_chord() -> None:
     plan = bar_plan("Bm7b5", following=Chord.parse("Bm7b5"))
-    steps = {note.pitch - line[0].pitch for line in lines(plan, kicks(6)) for note in line[1:]}
-    assert steps == {0, -6}, "the octave lies beyond the compass"
+    steps = {
+        note.pitch - line[0].pitch
+        for line in lines(plan, kicks(6))
+        for note in line[1:]
+        if note.duration > SIXTEENTH // 2
+    }
+    assert steps == {0, 6, -2}, "the octave lies beyond the compass"
 
 
-def test_on_the_fourth_beat_the_bass_often_leads_to_the_next_root() -> None:
+def test_at_the_end_of_a_bar_the_bass_often_leads_to_the_next_root() -> None:
     plan = bar_plan("G7", following=Chord.parse("Cmaj7"))
-    late = [note.pitch for line in lines(plan, kicks(0, 13)) for note in line[1:]]
-    early = [note.pitch for line in lines(plan, kicks(0, 6)) for note in line[1:]]
-    own = {31, 38, 43}
-    assert set(late) == {*own, 35}, "B leads to C, from the side of G"
-    assert late.count(35) / len(late) == pytest.approx(0.6, abs=0.12)
-    assert set(early) == own
+    found = lines(plan, kicks(0, 6))
+    leading = [line for line in found if line[-1].start >= 3 * PPQ]
+    assert len(leading) / len(found) == pytest.approx(0.4, abs=0.1)
+    assert {line[-1].pitch for line in leading} <= {34, 35, 37, 38}, "beside C"
+    assert {line[-1].pitch for line in leading} >= {35}
+    staying = lines(bar_plan("G7", following=Chord.parse("G13")), kicks(0, 6))
+    assert not [line for line in staying if line[-1].start >= 3 * PPQ]
+
+
+def test_now_and_then_a_bass_note_is_slid_into() -> None:
+    found = lines(bar_plan("G7", following=Chord.parse("G13")), kicks(0, 8))
+    slid = [line for line in found if any(note.duration <= SIXTEENTH // 2 for note in line)]
+    assert 0.03 < len(slid) / len(found) < 0.2
+    for _, grace, goal, *_ in slid:
+        assert (goal.pitch - grace.pitch, goal.start - grace.start) == (2, SIXTEENTH // 2)
 
 
 def test_bass_notes_reach_to_the_next_and_follow_the_energy() -> None:
     loudness = []
     for energy in (0.0, 0.5, 1.0):
         line = next(
-            line for line in lines(bar_plan("Dm7", energy=energy), kicks(6)) if len(line) == 2
+            line
+            for line in lines(bar_plan("Dm7", energy=energy, following=None), kicks(6))
+            if len(line) == 2
         )
         ends = [*(note.start for note in line[1:]), TICKS_PER_BAR]
         for note, end in zip(line, ends, strict=True):
-            assert 0.85 < note.duration / (end - note.start) < 1
+            assert 0.8 < note.duration / (end - note.start) < 1
         assert line[0].velocity > line[1].velocity, "the first beat is the stronger one"
         loudness.append(line[1].velocity)
     assert loudness[0] + 10 < loudness[1] < loudness[2] - 10
@@ -260,7 +284,9 @@ def test_a_hits_own_feel_stays_up_to_26_ticks() -> None:
     for own, left in ((0, 0), (12, 12), (-20, -20), (40, 26), (-52, -26)):
         hits = [Note(at * PPQ, DRUM_PITCH[DrumClass.KICK], 60, 90) for at in range(4)]
         hits.append(Note(2 * SIXTEENTH + own, snare, 60, 90))
-        played = arrange(bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(drums=tuple(hits)))
+        played = arrange(
+            bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(drums=tuple(hits))
+        ).notes
         (heard,) = [note.start for note in played[Part.DRUMS] if note.pitch == snare]
         assert heard - 2 * SIXTEENTH == left
 
@@ -272,7 +298,7 @@ def test_looseness_is_less_between_the_eighths() -> None:
     for slot in range(16):
         groove = replace(STILL, looseness=8)
         place = LoopPlace(0, slot // 8, slot % 8)
-        played = arrange(bar_plan("Dm7"), groove, 1, place, Written(drums=hits))[Part.DRUMS]
+        played = arrange(bar_plan("Dm7"), groove, 1, place, Written(drums=hits)).notes[Part.DRUMS]
         for at, note in enumerate(played):
             moves[at % 2].append(note.start - at * SIXTEENTH)
     on, off = (statistics.pstdev(each) for each in moves)
@@ -286,17 +312,17 @@ def test_touch_moves_velocities_by_four_at_most_and_otherwise_in_each_pass() -> 
     passes = []
     for index in (4, 12, 20):
         plan = bar_plan("Dm7", index=index)
-        played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(drums=hits))[Part.DRUMS]
-        passes.append([note.velocity - 90 for note in played])
-    steps = {step for one in passes for step in one}
-    assert max(map(abs, steps)) == TOUCH
+        played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(drums=hits)).notes[Part.DRUMS]
+        passes.append([note.velocity for note in played])
+    steps = [velocity for one in passes for velocity in one]
+    assert max(steps) - min(steps) == 2 * TOUCH
     assert passes[0] != passes[1] != passes[2]
 
 
 def test_chords_are_released_where_the_harmony_changes() -> None:
     chord = (Note(0, 60, 1920, 70), Note(1440, 64, 1920, 70))
     plan = bar_plan("Dm7", "G7")
-    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(comping=chord))[Part.KEYS]
+    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(comping=chord)).notes[Part.KEYS]
     assert [note.duration for note in played] == [960, 480]
 
 
@@ -304,7 +330,7 @@ def test_keys_and_melody_sound_in_the_songs_key() -> None:
     written = Written(comping=(Note(0, 60, 480, 70),), melody=(Note(0, 72, 480, 70),))
     for key, shift in (("C", 0), ("Eb", 3), ("A", -3), ("Cm", 3)):
         plan = bar_plan("Dm7", key=Key.parse(key))
-        played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), written)
+        played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), written).notes
         assert played[Part.KEYS][0].pitch == 60 + shift
         assert played[Part.MELODY][0].pitch == 72 + shift
 

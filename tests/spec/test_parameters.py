@@ -18,7 +18,7 @@ import pytest
 
 from lofid.compose.arranger import LoopPlace, Written, arrange
 from lofid.compose.chance import Stream, generator
-from lofid.compose.form import Song, compose_song, locate, plan_bar
+from lofid.compose.form import Layout, Song, compose_song, locate, plan_bar
 from lofid.compose.headers import drums_header, keys_header
 from lofid.compose.player import Attempt, Player, Write, drums_player, keys_player
 from lofid.compose.rules import DrumsRules, KeysRules
@@ -26,7 +26,7 @@ from lofid.compose.voices import VOCABULARIES
 from lofid.music.chords import Key
 from lofid.music.notes import DRUM_CLASS, DRUM_PITCH, SIXTEENTH, DrumClass, Note, Part
 from lofid.music.parameters import PARAMETERS, Control, Mood, Settings
-from lofid.music.plan import BarPlan, Section
+from lofid.music.plan import BarPlan, Beat, Figure, Section
 from lofid.outputs import BarLine, Block, Event
 from lofid.outputs.messages import Status
 from lofid.outputs.routing import Router
@@ -307,7 +307,8 @@ def test_sections(sections: int) -> None:
     for _, song in songs(set_to("form.sections", sections)):
         names = [s.section for s in song.stretches if s.section in (Section.A, Section.B)]
         assert len(names) == sections
-        assert all(one is not other for one, other in pairwise(names))
+        if song.layout not in (Layout.VAMP, Layout.VERSES):
+            assert all(one is not other for one, other in pairwise(names))
 
 
 @turns("form.intro")
@@ -340,7 +341,7 @@ PLACE = LoopPlace(0, 0, 1)
 STEADY = Settings()
 for path, value in {
     "groove.looseness": 0, "groove.snare_delay": 0, "groove.hat_delay": 0, "groove.bass_delay": 0,
-    "groove.swing": 50, "music.tempo": 80, "music.tempo_spread": 0,
+    "groove.swing": 50, "music.tempo": 80, "music.tempo_spread": 0, "form.spread": 0,
 }.items():  # fmt: skip
     STEADY = STEADY.with_value(path, value)
 MS_A_TICK = 60_000 / (80 * 480)
@@ -358,8 +359,8 @@ def arranged(settings: Settings, place: LoopPlace = PLACE, index: int = 20) -> d
     """When each voice plays, in ticks."""
     song = compose_song(settings, 1, 0, None)
     plan = plan_bar(settings, 1, song, locate(song, 20), index)
-    plan = replace(plan, parts=frozenset(Part))
-    played = arrange(plan, settings.groove, 1, place, GRID)
+    plan = replace(plan, parts=frozenset(Part), beat=Beat(), figure=Figure.WRITTEN)
+    played = arrange(plan, settings.groove, 1, place, GRID).notes
     voices: dict[str, list[int]] = {"keys": [note.start for note in played[Part.KEYS]]}
     voices["bass"] = [note.start for note in played[Part.BASS]]
     for drum in (DrumClass.KICK, DrumClass.SNARE, DrumClass.CLOSED_HAT):
@@ -378,7 +379,8 @@ def test_swing() -> None:
                 after - before for before, after in zip(straight[voice], swung[voice], strict=True)
             ]
             assert late[::2] == [0] * 8
-            assert late[1::2] == [round(2 * SIXTEENTH * (swing - 50) / 100)] * 8
+            share = 0.55 if voice in ("KICK", "SNARE") else 1.0  # the beat stands
+            assert late[1::2] == [round(2 * SIXTEENTH * share * (swing - 50) / 100)] * 8
 
 
 @turns("groove.snare_delay", "groove.hat_delay", "groove.bass_delay")
@@ -417,6 +419,59 @@ def test_looseness() -> None:
                 ]
         spreads.append(statistics.pstdev(moves))
     assert spreads == pytest.approx([0, 4, 12], rel=0.3, abs=0.3)
+
+
+@turns("groove.ghosts")
+def test_ghosts() -> None:
+    hits = tuple(
+        Note(at * SIXTEENTH, DRUM_PITCH[DrumClass.SNARE], SIXTEENTH, 100) for at in (4, 12)
+    )
+    shares = []
+    for ghosts in (0.0, 0.5, 1.0):
+        plan = replace(openings(set_to("groove.ghosts", ghosts))[0], parts=frozenset({Part.DRUMS}))
+        bars = [
+            arrange(
+                replace(plan, beat=Beat(ghosts=plan.beat.ghosts), fill=False),
+                Settings().groove,
+                seed,
+                PLACE,
+                Written(drums=hits),
+            ).notes[Part.DRUMS]
+            for seed in range(60)
+        ]
+        soft = [note.velocity < 50 for bar in bars for note in bar]
+        shares.append(sum(soft) / len(soft))
+    assert shares[0] == 0
+    assert 0.15 <= shares[1] <= 0.35
+    assert shares[2] > shares[1] + 0.05
+
+
+@turns("music.pedal")
+def test_pedal() -> None:
+    chords = tuple(Note(at * SIXTEENTH, p, 240, 70) for at in (0, 8) for p in (52, 57, 60 + at))
+    lengths = []
+    for pedal in (0.0, 0.5, 1.0):
+        plan = openings(set_to("music.pedal", pedal))[0]
+        plan = replace(plan, figure=Figure.WRITTEN, chords=plan.chords[:1])
+        played = arrange(plan, Settings().groove, 1, PLACE, Written(comping=chords)).notes
+        lengths.append(statistics.mean(note.duration for note in played[Part.KEYS]))
+    assert lengths[0] == 240
+    assert lengths[0] + 200 < lengths[1] < lengths[2] - 200
+
+
+@turns("form.spread")
+def test_spread() -> None:
+    swings, layouts, wear = [], [], []
+    for spread in (0.0, 0.25, 1.0):
+        settings = set_to("form.spread", spread)
+        swings.append(statistics.pstdev(plan.swing for plan in openings(settings)))
+        layouts.append(len({song.layout for _, song in songs(settings)}))
+        faces = [song.face for _, song in songs(settings)]
+        wear.append(statistics.pstdev(face.wow for face in faces if face))
+    assert (swings[0], layouts[0], wear[0]) == (0, 1, 0)
+    assert swings[1] < swings[2]
+    assert layouts[2] == len(Layout)
+    assert 0 < wear[1] < wear[2]
 
 
 @turns("groove.fills")
