@@ -228,7 +228,7 @@ def _split(chords: Chords, chance: float) -> None:
     first = min(chords)
     low, *upper = chords[first]
     later = first + (2 if chance < 0.5 else 3)
-    if not upper or any(first < onset <= later + 1 for onset in chords):
+    if not upper or later > 14 or any(first < onset <= later + 1 for onset in chords):
         return
     chords[first] = [low]
     chords[later] = [replace(note, start=later * SIXTEENTH) for note in upper]

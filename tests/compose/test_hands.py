@@ -132,7 +132,7 @@ def test_a_push_has_the_next_chord_and_takes_its_beat() -> None:
 def test_voices_of_a_chord_are_struck_differently() -> None:
     written = Written(comping=tuple(struck(52, 55, 59, 64)))
     bars = [
-        arrange(plan_of("Em7"), STILL, 1, LoopPlace(index, 0, 0), written).notes
+        arrange(plan_of("Em7", index=index), STILL, 1, LoopPlace(index, 0, 0), written).notes
         for index in range(30)
     ]
     chords = [bar[Part.KEYS] for bar in bars]
