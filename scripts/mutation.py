@@ -510,7 +510,12 @@ def tests_of(mutant: Mutant, tests: TestMap, users: dict[str, list[tuple[str, in
     own = f"test_{Path(mutant.path).stem}.py::"
     return sorted(
         found - set(tests.failed),
-        key=lambda test: (test not in likely, own not in test, tests.seconds[test], test),
+        key=lambda test: (
+            not (mutant.names or test in likely),
+            own not in test,
+            tests.seconds[test],
+            test,
+        ),
     )
 
 

@@ -1,8 +1,6 @@
 """Chord scales against the textbook's answers."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lofid.music.chords import Chord, Key, Mode, Quality
 from lofid.music.scales import chord_scale
@@ -32,14 +30,12 @@ def test_textbook(chord: str, key: str, scale: str) -> None:
     assert chord_scale(Chord.parse(chord), Key.parse(key)) == expected
 
 
-@given(
-    st.builds(Chord, st.integers(0, 11), st.sampled_from(Quality)),
-    st.builds(Key, st.integers(0, 11), st.sampled_from(Mode)),
-    st.integers(0, 11),
-)
-def test_contains_the_chord_and_transposes(chord: Chord, key: Key, by: int) -> None:
-    scale = chord_scale(chord, key)
-    assert chord.pitch_classes <= scale
-    assert 7 <= len(scale) <= 8
-    moved = chord_scale(chord.transposed(by), Key((key.tonic + by) % 12, key.mode))
-    assert moved == {(pitch + by) % 12 for pitch in scale}
+@pytest.mark.parametrize("mode", Mode)
+def test_every_scale_contains_its_chord_and_is_the_same_in_every_key(mode: Mode) -> None:
+    for chord in (Chord(root, quality) for root in range(12) for quality in Quality):
+        scale = chord_scale(chord, Key(0, mode))
+        assert chord.pitch_classes <= scale
+        assert 7 <= len(scale) <= 8
+        for by in range(1, 12):
+            moved = chord_scale(chord.transposed(by), Key(by, mode))
+            assert moved == {(pitch + by) % 12 for pitch in scale}

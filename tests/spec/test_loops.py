@@ -275,6 +275,9 @@ def test_variations_are_not_kept(band: Band) -> None:
     assert all(
         one is not None and one.keys.comping == kept[0].keys.comping for one in kept if kept[0]
     )
+    for memory in filter(None, kept):
+        for items in (memory.keys.comping, memory.keys.lead, memory.drums.bars, memory.repeats):
+            assert len(items) == loop
     firsts = passes_of(played, Section.A, loop)
     assert all(comping(one[0]) == comping(firsts[0][0]) for one in firsts)
 
