@@ -10,8 +10,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
 # Needs nothing of the system but what playing needs, and less than a minute of two cores.
-QUICK := $(addprefix tests/,compose house/test_system.py music outputs tokens) \
-  --ignore tests/compose/test_lockstep.py
+QUICK := $(addprefix tests/,compose music outputs tokens) --ignore tests/compose/test_lockstep.py
 INPUTS := pyproject.toml constraints.txt lofid/system.py
 
 .DEFAULT_GOAL := help

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -116,11 +117,14 @@ def _machine(folders: Sequence[Path]) -> set[str]:
         found |= {str(path) for path in folder.glob("lofid/**/*")}
     for folder in (Path("/etc/systemd/system"), folders[2] / "systemd" / "user"):
         found |= {f"{path} ({path.lstat().st_mtime_ns})" for path in folder.rglob("*")}
-    for process in psutil.process_iter(["name", "cmdline"]):
-        # Those of other tests that run beside these go as they please.
-        theirs = any("lofid" in word or "pytest" in word for word in process.info["cmdline"] or ())
-        if process.info["name"] in _SERVERS and not theirs:
-            found.add(f"server {process.info['name']} ({process.pid})")
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] in _SERVERS:
+            with suppress(psutil.Error):  # it may end while we look
+                parent = process.parent()
+                words = " ".join(process.cmdline() + (parent.cmdline() if parent else []))
+                # Those of other tests that run beside these go as they please.
+                if not any(word in words for word in ("lofid", "pytest", "python")):
+                    found.add(f"server {process.info['name']} ({process.pid})")
     return found
 
 
