@@ -101,6 +101,14 @@ def read_file(path: Path, what: str, most: int = MOST_TEXT) -> bytes:
     return content
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something of that name, as far as the system lets us look."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def xdg_folder(variable: str, default: Path) -> Path:
     """The folder that a variable of the XDG Base Directory Specification names.
 

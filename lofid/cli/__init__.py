@@ -6,6 +6,7 @@ uses when it runs, so that ``lofid --help`` answers at once and music starts ear
 
 import errno
 import io
+import os
 import sys
 from typing import Annotated, cast
 
@@ -31,6 +32,7 @@ from lofid.cli import (
 )
 from lofid.cli._terminal import escaped
 from lofid.errors import LofidError
+from lofid.files import path_as_text
 from lofid.processes import keep_working_folder_out
 
 app = typer.Typer(
@@ -62,6 +64,15 @@ app.add_typer(service.app, name="service")
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_PLACE = (
+    errno.EACCES,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
+"""What the system says of a path that somebody named, wherever it is looked at first."""
 
 # Typer's own name for it has changed; everything that is wrong in a command line is one.
 _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
@@ -101,9 +112,13 @@ def main() -> None:
     except LofidError as error:
         message = str(error)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno in _FULL:
+            message = "There is no space left where the answer should be written; make room there."
+        elif error.errno in _NO_PLACE and error.filename is not None:
+            place = path_as_text(os.fsdecode(error.filename))
+            message = f"'{place}' cannot be used ({error.strerror}); choose another place."
+        else:
             raise
-        message = "There is no space left where the answer should be written; make room there."
     if message:
         typer.echo(f"lofid: {escaped(message)}", err=True)
     sys.exit(code)

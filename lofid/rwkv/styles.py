@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lofid import __version__
 from lofid.errors import LofidError
-from lofid.files import user_path, xdg_folder
+from lofid.files import is_there, user_path, xdg_folder
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
 from lofid.rwkv.state import State
 from lofid.rwkv.weights import (
@@ -227,7 +227,7 @@ def load_style(name: str) -> Style:
     path = user_path(name) if is_path else style_path(name)
     if is_path and path.suffix != SUFFIX:
         path = path.with_name(path.name + SUFFIX)
-    if not path.exists():
+    if not is_there(path):
         known = ", ".join(style_names())
         raise LofidError(
             f"There is no style '{name}' here ({path}); "

@@ -19,7 +19,7 @@ from safetensors.numpy import save as serialized
 
 from lofid import __version__
 from lofid.errors import LofidError
-from lofid.files import read_file, replacing
+from lofid.files import is_there, read_file, replacing
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -302,9 +302,9 @@ def load_model(
     :class:`LofidError` where something cannot be read, is damaged or no model of ours, or was
     trained on another vocabulary.
     """
-    if path.is_dir() and (path / INDEX).exists():
+    if is_there(path / INDEX):
         path = path / INDEX
-    elif path.is_dir() and (path / SINGLE).exists():
+    elif is_there(path / SINGLE):
         path = path / SINGLE
     tensors: Tensors | None = None
     metadata, digest = _identity(path) if known else ({}, "")

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from lofid import __version__, cli
+from lofid.cli import main
 from lofid.compose.preset import load_preset, preset_names
 from lofid.processes import python_module
 
@@ -289,4 +290,37 @@ def test_a_mistake_is_one_sentence(
     lines = result.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith("lofid: "), result.stderr
     assert word in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+LONG = 300 * "x"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("presets", f"{LONG}.toml"),
+        ("check", f"{LONG}.lofistate"),
+        ("data", "add", LONG),
+        ("data", "list", "--data", LONG),
+        ("models", "get", "q", "--from", LONG),
+        ("models", "pack", LONG, "--keys", LONG),
+        ("render", "o.mid", "--bars", "1", "--style", f"{LONG}/x"),
+        ("render", "o.mid", "--bars", "1", "--keys-model", LONG),
+    ],
+)
+def test_a_name_that_no_system_takes_is_one_sentence(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lofid", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "xxx" in shown.out + shown.err
+    assert "Traceback" not in shown.err
     assert list(tmp_path.iterdir()) == []
