@@ -17,8 +17,10 @@ from rich.progress import Progress
 from lofid.compose.player import drums_player, keys_player
 from lofid.compose.preset import DEFAULT, load_preset, preset_names
 from lofid.compose.station import Station
-from lofid.judge.figures import Figure, as_markdown, as_table
+from lofid.judge.figures import Figure, Share, as_markdown, as_table
 from lofid.judge.record_notes import hour_figures, take_figures
+from lofid.judge.record_sound import record_figures
+from lofid.judge.report import Take
 from lofid.judge.script import run_script
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.plan import Bar
@@ -32,6 +34,9 @@ def main(
     ] = None,
     seeds: Annotated[int, typer.Option(min=0, help="Seeds a preset, from 101.")] = 10,
     bars: Annotated[int, typer.Option(min=16, help="Bars a seed.")] = 80,
+    sound: Annotated[
+        int, typer.Option(min=0, help="How many of a preset's seeds are rendered and listened to.")
+    ] = 1,
     hour: Annotated[
         list[str] | None,
         typer.Option(help="A preset of which an hour is measured, repeatable. Default: study."),
@@ -54,7 +59,11 @@ def main(
                 stream = station.bars(load_preset(name).settings, seed)
                 takes.append(list(itertools.islice(stream, bars)))
                 progress.advance(task)
+            listened = [
+                Take(name, 101 + index, take, Share()) for index, take in enumerate(takes[:sound])
+            ]
             if takes:
+                figures += record_figures((load_preset(name), take) for take in listened)
                 figures += _grouped(name, take_figures(takes))
                 _draw(rolls, name, takes[0])
         for name in hour or [DEFAULT]:

@@ -524,10 +524,16 @@ class Sound:
         (BassInstrument.UPRIGHT,), "What plays the bass.", effect=Effect.MIX
     )
     kit: tuple[Kit, ...] = palette((Kit.JAZZ,), "The drum kit.", effect=Effect.MIX)
+    punch: float = number(
+        0.5, 0, 1, "", "How hard the drums are pressed and driven, and how dull.",
+        effect=Effect.MIX,
+    )  # fmt: skip
     low_pass: float = number(
         9000, 1000, 20000, "Hz", "Where the highs begin to go.", effect=Effect.MIX
     )
-    saturation: float = number(0.3, 0, 1, "", "How hard the tape is driven.", effect=Effect.MIX)
+    saturation: float = number(
+        0.3, 0, 1, "", "How hard tape, keys and bass are driven.", effect=Effect.MIX
+    )
     wow: float = number(
         0.12, 0, 1, "%", "Slow wavering of the pitch, below 1 Hz.", effect=Effect.MIX
     )
@@ -546,6 +552,9 @@ class Sound:
     )
     vinyl: float = number(0.4, 0, 1, "", "Hiss and crackle of a record.", effect=Effect.MIX)
     rain: float = number(0, 0, 1, "", "Rain at the window.", effect=Effect.MIX)
+    cafe: float = number(0, 0, 1, "", "A café around the music.", effect=Effect.MIX)
+    night: float = number(0, 0, 1, "", "A summer night, with crickets.", effect=Effect.MIX)
+    street: float = number(0, 0, 1, "", "A street below, with cars.", effect=Effect.MIX)
     reverb: float = number(0.25, 0, 1, "", "Room around the keys and drums.", effect=Effect.MIX)
     chorus: float = number(0.2, 0, 1, "", "Width of the keys.", effect=Effect.MIX)
     tremolo: float = number(
@@ -569,7 +578,7 @@ class Mix:
     )
     bass: float = number(0, -40, 6, "dB", "Level of the bass.", effect=Effect.MIX)
     drums: float = number(0, -40, 6, "dB", "Level of the drums.", effect=Effect.MIX)
-    texture: float = number(0, -40, 6, "dB", "Level of vinyl and rain.", effect=Effect.MIX)
+    texture: float = number(0, -40, 6, "dB", "Level of vinyl, rain and places.", effect=Effect.MIX)
 
 
 FROM_SOUND = -1

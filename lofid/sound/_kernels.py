@@ -70,22 +70,163 @@ def _ramps(levels: State, frames: int) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 @compiled()
-def gathered(parts: Audio, levels: State, keys: Audio, bass: Audio, drums: Audio) -> None:
+def _filtered(x: float, g: float, state: State, row: int) -> tuple[float, float]:
+    """Low-pass and high-pass of a second-order Butterworth filter, for one frame.
+
+    Zavalishin's form, which may move without a click: ``g`` is tan(pi f / rate), the filter's two
+    memories are ``state[row]``.
+    """
+    damping = 1.4142135623730951
+    first, second = state[row, 0], state[row, 1]
+    band = (first + g * (x - second)) / (1.0 + g * (g + damping))
+    low = second + g * band
+    state[row, 0] = 2.0 * band - first
+    state[row, 1] = 2.0 * low - second
+    return low, x - damping * band - low
+
+
+@compiled()
+def _bent(x: float) -> float:
+    """About tanh, within 2.5 %, and far cheaper: its continued fraction, cut."""
+    x = min(3.0, max(-3.0, x))
+    return x * (27.0 + x * x) / (27.0 + 9.0 * x * x)
+
+
+@compiled()
+def gathered(
+    parts: Audio, levels: State, widths: State, keys: Audio, bass: Audio, drums: Audio
+) -> None:
     """From the synthesizer's parts to stems.
 
     ``parts`` [keys, melody, bass, drums; 2 channels; frames]; ``levels`` [2, 4] are their gains at
-    the block's first frame and behind its last.
+    the block's first frame and behind its last, ``widths`` [2, 4] what is kept of their sides.
     """
     frames = parts.shape[2]
     gains, steps = _ramps(levels, frames)
-    for channel in range(2):
+    kept, moves = _ramps(widths, frames)
+    keys[:] = 0.0
+    for part in range(4):
         for n in range(frames):
-            keys[n, channel] = (
-                parts[0, channel, n] * (gains[0] + n * steps[0])
-                + parts[1, channel, n] * (gains[1] + n * steps[1])
-            )  # fmt: skip
-            bass[n, channel] = parts[2, channel, n] * (gains[2] + n * steps[2])
-            drums[n, channel] = parts[3, channel, n] * (gains[3] + n * steps[3])
+            gain = 0.5 * (gains[part] + n * steps[part])
+            middle = gain * (parts[part, 0, n] + parts[part, 1, n])
+            side = gain * (parts[part, 0, n] - parts[part, 1, n]) * (kept[part] + n * moves[part])
+            if part < 2:
+                keys[n, 0] += middle + side
+                keys[n, 1] += middle - side
+            elif part == 2:
+                bass[n, 0], bass[n, 1] = middle + side, middle - side
+            else:
+                drums[n, 0], drums[n, 1] = middle + side, middle - side
+
+
+@compiled()
+def channel_of_keys(
+    audio: Audio,
+    low_cut: float,
+    drive: State,
+    width: State,
+    sway: State,
+    hertz: NDArray[np.float64],
+    first_frame: int,
+    history: NDArray[np.float32],
+    state: State,
+) -> None:
+    """The keys' channel, in place: low cut, saturation, width, and a sway from side to side.
+
+    ``low_cut`` as in :func:`_filtered`; ``drive``, ``width`` and ``sway`` [2] are the gain into the
+    saturation, the level of the side against the middle, and the depth of the sway. The side is
+    the middle, late by a wavering 12 ms and laid on both channels with opposite signs: in mono it
+    is gone and colours nothing. ``hertz`` are radians a frame of the wavering and of the sway;
+    ``history`` [frames] holds the middle before the block, ``state`` [3 filters, 2].
+    """
+    frames, kept = audio.shape[0], history.shape[0]
+    line = np.empty(kept + frames, dtype=np.float32)
+    line[:kept] = history
+    for n in range(frames):
+        gain = drive[0] + (drive[1] - drive[0]) * n / frames
+        for channel in range(2):
+            _, high = _filtered(audio[n, channel], low_cut, state, channel)
+            audio[n, channel] = _bent(gain * high) / gain
+        line[kept + n] = 0.5 * (audio[n, 0] + audio[n, 1])
+    for n in range(frames):
+        frame = first_frame + n
+        late = 576.0 + 110.0 * np.sin((hertz[0] * frame) % (2.0 * np.pi))
+        place = kept + n - late
+        base = int(place)
+        between = place - base
+        middle = line[base] + between * (line[base + 1] - line[base])
+        _, side = _filtered(middle, 2.0 * low_cut, state, 2)
+        side *= width[0] + (width[1] - width[0]) * n / frames
+        depth = sway[0] + (sway[1] - sway[0]) * n / frames
+        turn = depth * np.sin((hertz[1] * frame) % (2.0 * np.pi)) if depth > 0.0 else 0.0
+        audio[n, 0] = (audio[n, 0] + side) * (1.0 + turn)
+        audio[n, 1] = (audio[n, 1] - side) * (1.0 - turn)
+    history[:] = line[frames:]
+
+
+@compiled()
+def channel_of_bass(audio: Audio, drive: State) -> None:
+    """Saturation that gives the bass overtones for small speakers, in mono, in place.
+
+    ``drive`` [2] is the gain into it; a little bias adds the even ones.
+    """
+    frames = audio.shape[0]
+    bias = 0.25
+    rest = _bent(bias)
+    for n in range(frames):
+        gain = drive[0] + (drive[1] - drive[0]) * n / frames
+        x = 0.5 * (audio[n, 0] + audio[n, 1])
+        y = (_bent(gain * x + bias) - rest) / gain
+        audio[n, 0] = y
+        audio[n, 1] = y
+
+
+@compiled()
+def channel_of_drums(
+    audio: Audio,
+    threshold: float,
+    slope: float,
+    attack: float,
+    release: float,
+    share: State,
+    drive: State,
+    cutoff: State,
+    state: State,
+) -> None:
+    """The drum bus, in place: parallel compression, saturation, low-pass.
+
+    ``threshold`` (linear), ``slope`` (1 / ratio - 1), ``attack`` and ``release`` (one-pole
+    coefficients) are the compressor's; ``share`` [2] of its output goes beside the dry drums,
+    ``drive`` [2] is the gain into the saturation, ``cutoff`` [2] the low-pass as in
+    :func:`_filtered`; ``state`` [3, 2] are the filters and the envelope.
+    """
+    frames = audio.shape[0]
+    for n in range(frames):
+        level = max(abs(audio[n, 0]), abs(audio[n, 1]))
+        envelope = state[2, 0]
+        envelope += (attack if level > envelope else release) * (level - envelope)
+        state[2, 0] = envelope
+        wet = share[0] + (share[1] - share[0]) * n / frames
+        pressed = (envelope / threshold) ** slope if envelope > threshold else 1.0
+        gain = 1.0 - wet + wet * pressed * threshold**slope
+        push = drive[0] + (drive[1] - drive[0]) * n / frames
+        g = cutoff[0] + (cutoff[1] - cutoff[0]) * n / frames
+        for channel in range(2):
+            x = _bent(push * gain * audio[n, channel]) / push
+            audio[n, channel], _ = _filtered(x, g, state, channel)
+
+
+@compiled()
+def grounded(audio: Audio, rumble: float, mono: float, state: State) -> None:
+    """Cut what lies below hearing, and the sides below some more, in place.
+
+    ``rumble`` and ``mono`` as in :func:`_filtered`; ``state`` [2, 2].
+    """
+    for n in range(audio.shape[0]):
+        _, middle = _filtered(0.5 * (audio[n, 0] + audio[n, 1]), rumble, state, 0)
+        _, side = _filtered(0.5 * (audio[n, 0] - audio[n, 1]), mono, state, 1)
+        audio[n, 0] = middle + side
+        audio[n, 1] = middle - side
 
 
 @compiled()
@@ -169,38 +310,6 @@ def delayed(audio: Audio, level: State, history: Audio, out: Audio) -> None:
                 out[n + late, channel] = value
             else:
                 history[n + late - frames, channel] = value
-
-
-@compiled()
-def chorus(
-    audio: Audio,
-    mix: State,
-    delays: tuple[float, float],
-    phase: float,
-    rate: float,
-    history: Audio,
-) -> None:
-    """Mix the audio with itself, delayed by a time that sways, in place.
-
-    ``mix`` [2] is the delayed one's share; ``delays`` the middle and the swing around it in frames,
-    less together than ``history`` [frames, 2] holds of what came before; ``phase`` (radians) that
-    of the sway at the block's first frame, ``rate`` radians a frame.
-    """
-    frames, kept = audio.shape[0], history.shape[0]
-    line = np.empty((kept + frames, 2), dtype=np.float32)
-    line[:kept] = history
-    line[kept:] = audio
-    history[:] = line[frames:]
-    if mix[0] == 0.0 and mix[1] == 0.0:
-        return
-    for n in range(frames):
-        place = kept + n - delays[0] - delays[1] * np.sin(phase + rate * n)
-        base = int(place)
-        t = np.float32(place - base)
-        share = np.float32(mix[0] + (mix[1] - mix[0]) * n / frames)
-        for channel in range(2):
-            late = line[base, channel] + t * (line[base + 1, channel] - line[base, channel])
-            audio[n, channel] += share * (late - audio[n, channel])
 
 
 @compiled()
@@ -321,11 +430,7 @@ def saturate_and_waver(
     for n in range(frames):
         scale = np.float32(drive[0] + (drive[1] - drive[0]) * n / frames)
         for channel in range(2):
-            # tanh's continued fraction, cut: within 2.5 % of it, and far cheaper.
-            x = min(np.float32(3.0), max(np.float32(-3.0), scale * audio[n, channel]))
-            square = x * x
-            y = x * (np.float32(27.0) + square) / (np.float32(27.0) + np.float32(9.0) * square)
-            line[kept + n, channel] = y / scale
+            line[kept + n, channel] = _bent(scale * audio[n, channel]) / scale
     # The sines move slowly against the frames: they turn by rotation, set right every 256 frames.
     sines, cosines = np.sin(phases), np.cos(phases)
     turns = np.stack((np.cos(rates), np.sin(rates)), axis=1)
@@ -361,21 +466,56 @@ def saturate_and_waver(
 
 
 @compiled()
-def crush(audio: Audio, bits: float, step: float, mix: State, state: State) -> None:
+def slowed(audio: Audio, speed: State, line: Audio, state: State) -> None:
+    """A tape whose ``speed`` [2] goes from 1 to 0, in place; what it plays lies ever further back.
+
+    ``line`` [frames, 2] is filled with what came since it began to slow; ``state`` is [frames in
+    it, place of the head]. The level falls with the speed. When it runs again, it is where it would
+    have been.
+    """
+    frames, room = audio.shape[0], line.shape[0]
+    runs = speed[1] > speed[0]
+    for n in range(frames):
+        now = speed[0] + (speed[1] - speed[0]) * (n + 1) / frames
+        level = min(1.0, max(0.0, now))  # a head hears the change of the flux
+        if runs:
+            audio[n, 0] *= level
+            audio[n, 1] *= level
+            continue
+        have = int(state[0])
+        if have < room:
+            line[have, 0], line[have, 1] = audio[n, 0], audio[n, 1]
+            state[0] += 1.0
+        base = int(state[1])
+        between = state[1] - base
+        after = min(base + 1, int(state[0]) - 1)
+        for channel in range(2):
+            audio[n, channel] = level * (
+                line[base, channel] + between * (line[after, channel] - line[base, channel])
+            )
+        state[1] = min(state[1] + now, state[0] - 1.0)
+
+
+@compiled()
+def crush(
+    audio: Audio, bits: float, step: float, cutoff: float, mix: State, held: State, state: State
+) -> None:
     """Sample and hold at ``step`` of the rate (0-1], quantised to ``bits``, mixed in place.
 
-    ``mix`` [2] is how much of it; ``state`` is [phase, held left, held right].
+    ``cutoff``, as in :func:`_filtered`, is that of the sampler's own low-pass, which takes the
+    images away. ``mix`` [2] is how much of it; ``held`` is [phase, left, right], ``state`` [2, 2].
     """
     levels = 2.0 ** (bits - 1.0)
     for n in range(audio.shape[0]):
-        state[0] += step
-        if state[0] >= 1.0:
-            state[0] -= 1.0
-            state[1] = np.round(audio[n, 0] * levels) / levels
-            state[2] = np.round(audio[n, 1] * levels) / levels
+        held[0] += step
+        if held[0] >= 1.0:
+            held[0] -= 1.0
+            held[1] = np.round(audio[n, 0] * levels) / levels
+            held[2] = np.round(audio[n, 1] * levels) / levels
         share = mix[0] + (mix[1] - mix[0]) * n / audio.shape[0]
-        audio[n, 0] += share * (state[1] - audio[n, 0])
-        audio[n, 1] += share * (state[2] - audio[n, 1])
+        for channel in range(2):
+            low, _ = _filtered(held[1 + channel], cutoff, state, channel)
+            audio[n, channel] += share * (low - audio[n, channel])
 
 
 @compiled()
@@ -521,3 +661,5 @@ def add_rings(
             out[starts[i] + n, 0] += value * (1.0 - pans[i])
             out[starts[i] + n, 1] += value * pans[i]
             level *= decays[i]
+            if abs(level) < 1e-6:
+                break

@@ -33,17 +33,20 @@ _CORE = {Instrument: (45, 90), BassInstrument: (26, 50)}
 _DRUM_LEVEL: Mapping[DrumClass, float] = MappingProxyType(
     {
         DrumClass.KICK: 0.0,
-        DrumClass.SNARE: 0.0,
-        DrumClass.CLOSED_HAT: -9.0,
-        DrumClass.OPEN_HAT: -8.0,
+        DrumClass.SNARE: 1.5,
+        DrumClass.CLOSED_HAT: -12.0,
+        DrumClass.OPEN_HAT: -10.0,
         DrumClass.LOW_TOM: -3.0,
         DrumClass.MID_TOM: -3.0,
         DrumClass.HIGH_TOM: -3.0,
         DrumClass.CRASH: -6.0,
-        DrumClass.RIDE: -9.0,
+        DrumClass.RIDE: -11.0,
     }
 )
-"""How loud each drum is against the kick at the same velocity: the balance inside the kit."""
+"""How loud each drum is against the kick at the same velocity: the balance inside the kit.
+
+The drum bus lifts what is soft, hats most of all.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Effects on a running stream: chorus, room, tape, crusher, sidechain and limiter.
+"""Effects on a running stream: the channels of the parts, room, tape, sidechain and limiter.
 
 Every effect keeps its state between blocks, and takes changed parameters from the next block on.
 """
@@ -37,31 +37,6 @@ class Ramps:
     def forget(self) -> None:
         """Let the next levels be there at once."""
         self._now = None
-
-
-class Chorus:
-    """The audio and a delayed copy of itself that sways, for width."""
-
-    _RATE = 2 * np.pi * 0.6 / SAMPLE_RATE
-    _DELAYS = (0.0080 * SAMPLE_RATE, 0.0015 * SAMPLE_RATE)
-
-    def __init__(self) -> None:
-        self._mix = Ramps(1)
-        self._frame = 0
-        self.reset()
-
-    def process(self, audio: Audio, mix: float) -> None:
-        """Mix the copy in, in place; ``mix`` is its share."""
-        # Frame counts grow for months: take whole turns away before the sine.
-        phase = self._RATE * self._frame % (2 * np.pi)
-        _kernels.chorus(
-            audio, self._mix.to(mix)[:, 0], self._DELAYS, phase, self._RATE, self._history
-        )
-        self._frame += len(audio)
-
-    def reset(self) -> None:
-        """End what rings."""
-        self._history: Audio = np.zeros((math.ceil(sum(self._DELAYS)) + 1, 2), dtype=np.float32)
 
 
 class Room:
@@ -108,45 +83,94 @@ class Room:
         return both * SAMPLE_RATE // 44_100
 
 
+_WIDEST = 0.9
+"""Level of the keys' side against their middle, where chorus is 1."""
+
+
+def _drive(sound: Sound) -> float:
+    """The gain into the saturation of the keys' channel."""
+    return 0.5 + 5.0 * sound.saturation
+
+
 class KeysChain:
-    """Chorus, tremolo and room for the keys."""
+    """The keys as from a sampler: low cut, drive, width and tremolo, then a room."""
+
+    _LOW_CUT = 140.0  # Hz; below lie the bass and the kick
+    _WAVER, _SWAY = 0.6, 4.2  # Hz
 
     def __init__(self) -> None:
-        self._chorus, self._room = Chorus(), Room(size=0.45, damping=0.6)
-        self._sway = Ramps(1)
+        self._room = Room(size=0.55, damping=0.5)
+        self._drive, self._width, self._sway = Ramps(1), Ramps(1), Ramps(1)
+        self._hertz = 2 * np.pi * np.array([self._WAVER, self._SWAY]) / SAMPLE_RATE
+        self._history: Audio = np.zeros(704, dtype=np.float32)
+        self._state = np.zeros((3, 2))
         self._frame = 0
 
     def process(self, audio: Audio, sound: Sound) -> None:
         """Lay their effects on the keys, [frames, 2], in place."""
-        self._chorus.process(audio, 0.5 * sound.chorus)
-        self._room.process(audio, 0.35 * sound.reverb)
-        depths = self._sway.to(0.5 * sound.tremolo)
-        if depths.any():
-            turn = 2 * np.pi * 4.2 / SAMPLE_RATE * (self._frame + np.arange(len(audio)))
-            depth = np.linspace(depths[0, 0], depths[1, 0], len(audio), endpoint=False)
-            sway = (depth * np.sin(turn)).astype(np.float32)
-            audio *= np.stack((1 + sway, 1 - sway), axis=1)
+        _kernels.channel_of_keys(
+            audio,
+            _warped(self._LOW_CUT),
+            self._drive.to(_drive(sound))[:, 0],
+            self._width.to(_WIDEST * sound.chorus)[:, 0],
+            self._sway.to(0.5 * sound.tremolo)[:, 0],
+            self._hertz,
+            self._frame,
+            self._history,
+            self._state,
+        )
         self._frame += len(audio)
+        self._room.process(audio, 0.8 * sound.reverb)
 
     def reset(self) -> None:
         """End what rings."""
-        self._chorus.reset()
         self._room.reset()
+        self._history[:] = 0.0
+        self._state[:] = 0.0
+
+
+class BassChain:
+    """The bass, in mono, with overtones that small speakers play."""
+
+    def __init__(self) -> None:
+        self._drive = Ramps(1)
+
+    def process(self, audio: Audio, sound: Sound) -> None:
+        """Drive the bass, [frames, 2], in place."""
+        _kernels.channel_of_bass(audio, self._drive.to(1.5 * _drive(sound))[:, 0])
 
 
 class DrumsChain:
-    """A small room for the drums."""
+    """The drum bus: parallel compression, saturation and low-pass, then a small room."""
+
+    _THRESHOLD = -26.0  # dBFS of the compressor, 4 to 1
+    _SLOPE = 1 / 4 - 1
 
     def __init__(self) -> None:
-        self._room = Room(size=0.2, damping=0.7)
+        self._room = Room(size=0.3, damping=0.6)
+        self._share, self._drive, self._cutoff = Ramps(1), Ramps(1), Ramps(1)
+        self._state = np.zeros((3, 2))
 
     def process(self, audio: Audio, sound: Sound) -> None:
-        """Lay their room on the drums, [frames, 2], in place."""
-        self._room.process(audio, 0.12 * sound.reverb)
+        """Lay bus and room on the drums, [frames, 2], in place."""
+        punch = sound.punch
+        _kernels.channel_of_drums(
+            audio,
+            10 ** (self._THRESHOLD / 20),
+            self._SLOPE,
+            _coefficient(0.003),
+            _coefficient(0.120),
+            self._share.to(0.3 * punch)[:, 0],
+            self._drive.to(0.5 + 8.0 * punch)[:, 0],
+            self._cutoff.to(_warped(12_000 * (1 / 3) ** punch))[:, 0],
+            self._state,
+        )
+        self._room.process(audio, 0.35 * sound.reverb)
 
     def reset(self) -> None:
         """End what rings."""
         self._room.reset()
+        self._state[:] = 0.0
 
 
 class TapeChain:
@@ -157,6 +181,8 @@ class TapeChain:
 
     _THRESHOLD = -20.0  # dBFS of the compressor, 1.8 to 1
     _SLOPE = 1 / 1.8 - 1
+    _SAMPLER = 10_000.0  # Hz of the low-pass behind the sampler, which takes its images away
+    _RUMBLE, _MONO = 25.0, 120.0  # Hz below which there is nothing, and nothing at the sides
 
     def __init__(self, seed: int) -> None:
         key = np.array([seed % 2**64, 3], dtype=np.uint64)
@@ -170,11 +196,16 @@ class TapeChain:
         self._compressing = np.zeros((2, 3))
         self._history: Audio = np.zeros((2 * self.LATENCY, 2), dtype=np.float32)
         self._held = np.zeros(3)
+        self._smoothed, self._ground = np.zeros((2, 2)), np.zeros((2, 2))
 
-    def process(self, audio: Audio, sound: Sound) -> Audio:
-        """The mix as a worn tape gives it back, LATENCY frames late; ``audio`` is used up."""
+    def process(self, audio: Audio, sound: Sound, low_pass: float | None = None) -> Audio:
+        """The mix as a worn tape gives it back, LATENCY frames late; ``audio`` is used up.
+
+        ``low_pass`` in Hz is that of a hand at the desk, beside the tape's own.
+        """
+        _kernels.grounded(audio, _warped(self._RUMBLE), _warped(self._MONO), self._ground)
         # Two gentle poles: 12 dB an octave, and nothing is taken from the bass.
-        warped = math.tan(math.pi * sound.low_pass / SAMPLE_RATE)
+        warped = _warped(min(sound.low_pass, low_pass or sound.low_pass))
         _kernels.filter_and_compress(
             audio,
             self._poles.to(warped / (1 + warped))[:, 0],
@@ -202,8 +233,36 @@ class TapeChain:
         mix = self._mix.to(sound.crush)[:, 0]
         if mix.any():
             step = min(1.0, sound.crush_rate * 1000 / SAMPLE_RATE)
-            _kernels.crush(out, sound.crush_bits, step, mix, self._held)
+            cutoff = _warped(self._SAMPLER)
+            _kernels.crush(out, sound.crush_bits, step, cutoff, mix, self._held, self._smoothed)
         return out
+
+    def reset(self) -> None:
+        """End what the low cut of a deep note still rings."""
+        self._ground[:] = 0.0
+
+
+class TapeHalt:
+    """The tape slowing to a halt: lower and softer, then nothing, until it runs again."""
+
+    _LONGEST = 2**18  # frames; the longest bar is shorter
+
+    def __init__(self) -> None:
+        self._speed = Ramps(1)
+        self._line: Audio | None = None
+        """What the slowing tape has yet to play, from where it began to slow."""
+        self._state = np.zeros(2)
+
+    def process(self, audio: Audio, speed: float) -> None:
+        """The next frames at that speed at their end, in place; at 1 they pass untouched."""
+        way = self._speed.to(speed)[:, 0]
+        if way[1] >= 1.0 and way[0] >= 1.0:
+            self._line = None
+            return
+        if self._line is None:
+            self._line = np.zeros((self._LONGEST, 2), dtype=np.float32)
+            self._state[:] = 0.0
+        _kernels.slowed(audio, way, self._line, self._state)
 
 
 KNEE = 0.5
@@ -227,7 +286,7 @@ class Ducker:
             np.array([frame for frame, _ in kicks], dtype=np.int64),
             np.array([strength for _, strength in kicks], dtype=np.float64),
             _coefficient(0.007),
-            int(0.025 * SAMPLE_RATE),
+            int(0.060 * SAMPLE_RATE),
             _coefficient(0.160),
             self._state,
             out,
@@ -270,6 +329,11 @@ class Limiter:
             out,
         )
         return out
+
+
+def _warped(hertz: float) -> float:
+    """The coefficient of a filter at ``hertz``, as the kernels want it."""
+    return math.tan(math.pi * hertz / SAMPLE_RATE)
 
 
 @cache

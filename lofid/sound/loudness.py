@@ -20,7 +20,7 @@ FASTEST = 0.5
 FIRST = 20.0
 """dB a second after the first second heard; half as much after two, and so on to ``FASTEST``."""
 
-_PRIOR = 0.5  # seconds of music that the expected gain counts for
+_PRIOR = 20.0  # seconds of music that the expected gain counts for
 
 _HOP = SAMPLE_RATE // 10
 _WINDOW = 4  # hops of 0.1 s in a gating block of 0.4 s
@@ -81,7 +81,8 @@ class Leveller:
     """Brings a stream to a loudness over some ``memory`` seconds.
 
     It begins at ``gain``, which is the gain expected from the calibration, and goes by what it has
-    heard: fast within the first seconds, in which it stays within ``reach`` dB of that gain.
+    heard, the further the longer: never beyond ``reach`` dB of that gain, for what is softer than
+    expected over minutes is meant to be soft.
     """
 
     def __init__(self, gain: float, reach: float, memory: float) -> None:
@@ -98,11 +99,8 @@ class Leveller:
         self._meter.hear(audio)
         if (heard := self._meter.seconds) == 0:
             return
-        # A single bar says little: it moves the gain only within reach of what was expected.
         wanted = target - self._meter.integrated
-        near = min(self._expected + self._reach, max(self._expected - self._reach, wanted))
-        trust = self._meter.trust
-        wanted = trust * wanted + (1.0 - trust) * near
+        wanted = min(self._expected + self._reach, max(self._expected - self._reach, wanted))
         sure = heard / (heard + _PRIOR)
         wanted = sure * wanted + (1.0 - sure) * self._expected
         step = max(FASTEST, FIRST / heard) * len(audio) / SAMPLE_RATE

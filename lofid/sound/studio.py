@@ -14,23 +14,34 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lofid.music.notes import DRUM_CLASS, DrumClass, Part
+from lofid.music.notes import DRUM_CLASS, TICKS_PER_BAR, DrumClass, Part
 from lofid.music.parameters import Settings, Sound
 from lofid.music.plan import Bar, Face
 from lofid.sound import SAMPLE_RATE, _kernels, loudness
 from lofid.sound._kernels import Audio
 from lofid.sound.calibration import Calibration, calibration
-from lofid.sound.effects import KNEE, DrumsChain, Ducker, KeysChain, Limiter, Ramps, TapeChain
+from lofid.sound.effects import (
+    KNEE,
+    BassChain,
+    DrumsChain,
+    Ducker,
+    KeysChain,
+    Limiter,
+    Ramps,
+    TapeChain,
+    TapeHalt,
+)
 from lofid.sound.lines import BarLines, frames_per_tick
-from lofid.sound.synth import Synth, voices
-from lofid.sound.texture import LOUDNESS, Rain, Vinyl
+from lofid.sound.rides import Moment, Rides
+from lofid.sound.synth import MANNERS, Synth, Voice, voices
+from lofid.sound.texture import LOUDNESS, TEXTURES, Needle
 
 STEMS = ("keys", "bass", "drums", "texture")
 
-BALANCE: Mapping[str, float] = MappingProxyType({"keys": -5.0, "bass": -7.0, "drums": -4.4})
+BALANCE: Mapping[str, float] = MappingProxyType({"keys": -5.4, "bass": -6.6, "drums": -4.4})
 """LU of each stem relative to the whole mix, where all of them play."""
 
-_EXPECTED_GAIN: Mapping[str, float] = MappingProxyType({"keys": 5.0, "bass": 6.5, "drums": 5.5})
+_EXPECTED_GAIN: Mapping[str, float] = MappingProxyType({"keys": 4.0, "bass": 7.6, "drums": 5.2})
 """dB from the calibrated instruments, played by a usual bar, to that balance at -16 LUFS."""
 
 LEAD = 8192
@@ -41,6 +52,9 @@ BLOCK = 512
 
 _STEM = {Part.KEYS: "keys", Part.MELODY: "keys", Part.BASS: "bass", Part.DRUMS: "drums"}
 _PARTS = {stem: {part for part in Part if _STEM[part] == stem} for stem in BALANCE}
+_REACH = 2.0  # LU by which a stem's leveller goes beyond what is expected
+_MEMORY = 180.0  # seconds; longer than a section, which may be softer than the next
+_FULL_PUSH = 64.0  # velocity from which a kick pushes others down as far as is set
 _NOMINAL = -16.0  # LUFS of the mix in front of its fader
 _MOST_LIMITED = 6.0  # LU; beyond that the mix is better a little soft than squashed
 _AIM = -0.3  # LU; levels follow the music, and sections that grow come out so much too loud
@@ -77,15 +91,15 @@ class _Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class _Played:
-    """A block as the instruments give it: [parts, 2, frames], each part's gain, the kicks."""
+    """A block as the instruments give it: [parts, 2, frames], gain and width of each, the kicks."""
 
     parts: Audio
     gains: Mapping[Part, float]
+    widths: tuple[float, ...]
     kicks: list[tuple[int, float]]
 
 
-_ONWARD = {"settings", "muted", "_synth", "_scheduled", "_count"}
-_ONWARD |= {"_faces", "_face", "_played", "_again"}
+_ONWARD = {"settings", "muted", "_synth", "_scheduled", "_count", "_rides", "_played", "_again"}
 """What of a studio only goes on: the instruments, what they are to play, and what was asked for."""
 
 
@@ -110,27 +124,28 @@ class Studio:
         """The frame that the next :meth:`render` begins with."""
         self._scheduled: list[_Scheduled] = []
         self._count = 0
-        self._faces: deque[tuple[float, Face | None]] = deque()  # of bars to come, by their lines
-        self._face: Face | None = None
+        self._rides = Rides()
         self._played: list[_Played] | None = None  # since :meth:`save`
         self._again: deque[_Played] = deque()  # played already, and to be mixed anew
         self._ready: list[Rendered] = []
         self._silencing = False
         self._levelling = True
         self._synth = Synth()
-        self._keys, self._drums = KeysChain(), DrumsChain()
-        self._tape, self._limiter = TapeChain(seed), Limiter()
+        self._keys, self._bass, self._drums = KeysChain(), BassChain(), DrumsChain()
+        self._tape, self._halt, self._limiter = TapeChain(seed), TapeHalt(), Limiter()
         self._ducker = Ducker()
-        self._vinyl, self._rain = Vinyl(seed), Rain(seed)
+        self._textures = tuple(make(seed) for make in TEXTURES.values())
+        self._needle = Needle(seed)
         self._levellers = {
-            stem: loudness.Leveller(_EXPECTED_GAIN[stem], reach=6.0, memory=40.0)
+            stem: loudness.Leveller(_EXPECTED_GAIN[stem], reach=_REACH, memory=_MEMORY)
             for stem in BALANCE
         }
-        self._master = loudness.Leveller(_TAPE_LOSS, reach=6.0, memory=180.0)
-        self._before, self._behind = loudness.Meter(180.0), loudness.Meter(180.0)
+        self._master = loudness.Leveller(_TAPE_LOSS, reach=6.0, memory=_MEMORY)
+        self._before, self._behind = loudness.Meter(_MEMORY), loudness.Meter(_MEMORY)
         self._limited = 0.0  # LU that rounding and limiter take away
-        self._parts, self._faders, self._level = Ramps(len(Part)), Ramps(len(STEMS)), Ramps(2)
-        self._depth, self._amounts = Ramps(1), Ramps(2)
+        self._parts, self._widths = Ramps(len(Part)), Ramps(len(Part))
+        self._faders, self._level = Ramps(len(STEMS)), Ramps(3)
+        self._depth, self._amounts = Ramps(1), Ramps(len(TEXTURES))
         late = TapeChain.LATENCY + Limiter.LATENCY
         self._late: tuple[Audio, ...] = tuple(
             np.zeros((Limiter.LATENCY if stem == "texture" else late, 2), dtype=np.float32)
@@ -147,7 +162,8 @@ class Studio:
         What should already have begun is played at once, what should be over is left out. Add a bar
         before frame ``line``, and every note begins where it should.
         """
-        self._faces.append((line + LEAD, bar.plan.face))
+        first = round(line) + LEAD
+        self._rides.add(first, first + round(TICKS_PER_BAR * frames_per_tick), bar.plan)
         for part, notes in bar.notes.items():
             for note in notes:
                 start = round(line + note.start * frames_per_tick) + LEAD
@@ -163,7 +179,7 @@ class Studio:
     def silence(self) -> None:
         """End everything that was played, within 10 ms, and forget what was scheduled."""
         self._scheduled.clear()
-        self._faces.clear()
+        self._rides.clear(self._reached)
         self._silencing = True
 
     def save(self) -> bytes:
@@ -221,8 +237,9 @@ class Studio:
     def _block(self) -> Rendered:
         """The next BLOCK frames, with the settings of now."""
         settings, muted = self.settings, self.muted
-        sound, mix = settings.sound, settings.mix
-        played = self._again.popleft() if self._again else self._play(sound)
+        ride = self._rides.at(self._reached, BLOCK)
+        sound, mix = self._rides.worn(settings.sound, ride.face), settings.mix
+        played = self._again.popleft() if self._again else self._play(settings.sound)
         if self._played is not None:
             self._played.append(played)
         push = self._ducker.envelope(played.kicks, BLOCK)
@@ -231,10 +248,13 @@ class Studio:
         gains = dict(played.gains)
         gains[Part.KEYS] *= Part.KEYS not in muted
         gains[Part.MELODY] *= (Part.MELODY not in muted) * _linear(mix.melody)
-        _kernels.gathered(played.parts, self._parts.to(*gains.values()), keys, bass, drums)
+        levels_of_parts = self._parts.to(*gains.values())
+        widths = self._widths.to(*played.widths)
+        _kernels.gathered(played.parts, levels_of_parts, widths, keys, bass, drums)
         self._keys.process(keys, sound)
+        self._bass.process(bass, sound)
         self._drums.process(drums, sound)
-        self._add_texture(texture, sound)
+        self._add_texture(texture, sound, ride.needle)
         _kernels.pushed(keys, texture, push, self._depth.to(sound.sidechain)[:, 0])
         if self._levelling:
             for stem, target in self._targets().items():
@@ -242,13 +262,15 @@ class Studio:
                 if muted.isdisjoint(_PARTS[stem]):
                     self._levellers[stem].hear(stems[STEMS.index(stem)], target)
         music = np.empty_like(keys)
-        _kernels.balanced(stems, self._faders.to(*self._stem_levels()), music)
-        music = self._tape.process(music, sound)
+        _kernels.balanced(stems, self._faders.to(*self._stem_levels(ride)), music)
+        music = self._tape.process(music, sound, ride.low_pass)
         if self._levelling and not muted:
             # What rounding and limiter take is asked for on top: it is part of how loud the mix is.
             self._master.hear(music, _NOMINAL + _AIM + self._limited)
         level = _linear(mix.loudness - _NOMINAL)
-        levels = self._level.to(level * _linear(self._master.gain), level)
+        ridden = level * _linear(ride.level)
+        levels = self._level.to(ridden * _linear(self._master.gain), level, ridden)
+        self._halt.process(music, ride.speed)
         _kernels.laid_on(music, texture, levels)
         self._before.hear(music)
         _kernels.round_off(music, KNEE)
@@ -258,35 +280,35 @@ class Studio:
             taken = self._before.integrated - self._behind.integrated
             self._limited = min(_MOST_LIMITED, max(0.0, taken))
         late = np.empty_like(stems)
-        for audio, history, out in zip(stems, self._late, late, strict=True):
-            _kernels.delayed(audio, levels[:, 1], history, out)
+        for stem, audio, history, out in zip(STEMS, stems, self._late, late, strict=True):
+            _kernels.delayed(audio, levels[:, 1 if stem == "texture" else 2], history, out)
         if self._silencing:
             self._end_all()
         return Rendered(limited, dict(zip(STEMS, late, strict=True)))
 
-    def _stem_levels(self) -> list[float]:
+    def _stem_levels(self, ride: Moment) -> list[float]:
         """The gain of every stem: its leveller's, its fader's."""
         levels = []
         for stem in BALANCE:
             audible = not (self._silencing or self.muted.issuperset(_PARTS[stem]))
             decibels = self._levellers[stem].gain + getattr(self.settings.mix, stem)
             levels.append(audible * _linear(decibels))
-        return [*levels, _linear(self.settings.mix.texture)]
+        return [*levels, _linear(self.settings.mix.texture + ride.texture)]
 
     def _play(self, sound: Sound) -> _Played:
         """Let the instruments play the next block."""
-        calibrations = self._choose_voices(sound)
+        chosen = self._choose_voices(sound, self._rides.at(self._synth.position, BLOCK).face)
+        calibrations = {part: calibration(voice) for part, voice in chosen.items()}
         gains = {part: calibrations[part].gain for part in Part}
+        widths = tuple(MANNERS[chosen[part]].width for part in Part)
         kicks = self._hand_over(calibrations)
-        return _Played(self._synth.render(BLOCK), gains, kicks)
+        return _Played(self._synth.render(BLOCK), gains, widths, kicks)
 
-    def _choose_voices(self, sound: Sound) -> dict[Part, Calibration]:
-        while self._faces and self._faces[0][0] < self._synth.position + BLOCK:
-            self._face = self._faces.popleft()[1]
-        chosen = voices(sound, self._face)
+    def _choose_voices(self, sound: Sound, face: Face | None) -> dict[Part, Voice]:
+        chosen = voices(sound, face)
         for part, voice in chosen.items():
             self._synth.choose(part, voice)
-        return {part: calibration(voice) for part, voice in chosen.items()}
+        return chosen
 
     def _hand_over(self, calibrations: Mapping[Part, Calibration]) -> list[tuple[int, float]]:
         """Give the synth the next block's notes; returns its kicks: (frame in it, strength)."""
@@ -297,7 +319,7 @@ class Studio:
             velocity = int(calibrations[note.part].velocities[note.pitch, note.velocity])
             self._synth.note(note.part, note.start, note.end, note.pitch, velocity)
             if note.part is Part.DRUMS and DRUM_CLASS.get(note.pitch) is DrumClass.KICK:
-                kicks.append((max(0, note.start - first), min(1.0, note.velocity / 100)))
+                kicks.append((max(0, note.start - first), min(1.0, note.velocity / _FULL_PUSH)))
         return kicks
 
     def _targets(self) -> dict[str, float]:
@@ -308,8 +330,8 @@ class Studio:
         shift = _NOMINAL - 10 * np.log10(share)
         return {stem: float(level + shift) for stem, level in BALANCE.items()}
 
-    def _add_texture(self, audio: Audio, sound: Sound) -> None:
-        amounts = (sound.vinyl, sound.rain)
+    def _add_texture(self, audio: Audio, sound: Sound, needle: int | None) -> None:
+        amounts = [getattr(sound, name) for name in TEXTURES]
         middle = _NOMINAL + _TEXTURE - LOUDNESS
         levels = self._amounts.to(
             *(
@@ -318,11 +340,14 @@ class Studio:
             )
         )
         audio[:] = 0.0
-        for index, source in enumerate((self._vinyl, self._rain)):
+        for index, source in enumerate(self._textures):
             if levels[:, index].any():
                 _kernels.add(audio, source.take(BLOCK), levels[:, index])
             else:
                 source.skip(BLOCK)
+        if needle is not None:
+            self._needle.set_down(needle)
+        self._needle.add(audio, levels[:, 0])
 
     def _end_all(self) -> None:
         """The music has faded out: end what would go on behind the faders."""
@@ -331,6 +356,7 @@ class Studio:
         self._synth.silence(self._reached + BLOCK)
         self._keys.reset()
         self._drums.reset()
+        self._tape.reset()
         # Nothing is left to fade in: what comes next begins at its full level.
         self._faders.forget()
 

@@ -1,4 +1,4 @@
-"""The synthesizer: FluidSynth with lofid's SoundFont, one stereo stem per part.
+"""The synthesizer: FluidSynth with lofid's SoundFont and electric pianos, one stem per part.
 
 Notes go in at absolute frames, audio comes out part by part. FluidSynth starts a note on its own
 grid of 64 frames; we round to the nearest line of that grid, so an onset is at most 32 frames
@@ -9,6 +9,7 @@ import ctypes
 import heapq
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from importlib import resources
 from io import StringIO
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from lofid.music.parameters import BassInstrument, Instrument, Kit, Sound
 from lofid.music.plan import Face
 from lofid.sound import SAMPLE_RATE
 from lofid.sound._kernels import Audio
+from lofid.sound.electric import RHODES, WURLITZER, ElectricPiano, Model
 from lofid.system import FLUIDSYNTH, missing_error
 
 GRID = 64
@@ -57,11 +59,56 @@ PROGRAMS: Mapping[Voice, tuple[int, int]] = MappingProxyType(
 """Bank and program of everything that can play."""
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a voice is played beyond what the SoundFont says.
+
+    ``release`` in timecents (1200 double it) by which notes take longer to end: the font ends them
+    like a gate. ``dark`` in cents by which the filter lies below its place at velocity 127, and
+    ``touch`` in cents by which it falls from there to velocity 0. ``width`` is what is kept of the
+    sides: the piano's two microphones are out of phase. What has recordings of soft and hard
+    strokes needs no touch.
+    """
+
+    release: float = 1200.0
+    dark: float = 1200.0
+    touch: float = 2400.0
+    width: float = 1.0
+
+
+_KIT = Manner(release=0.0, dark=0.0, touch=4200.0)
+MANNERS: Mapping[Voice, Manner] = MappingProxyType(
+    {
+        **{voice: Manner() for voice in Instrument},
+        Instrument.PIANO: Manner(width=0.45),
+        Instrument.VIBRAPHONE: Manner(release=1500.0, dark=0.0, touch=0.0),
+        Instrument.JAZZ_GUITAR: Manner(release=3600.0, dark=0.0, touch=0.0),
+        Instrument.NYLON_GUITAR: Manner(release=2400.0, dark=0.0, touch=0.0),
+        BassInstrument.UPRIGHT: Manner(release=2300.0, dark=0.0),
+        BassInstrument.FINGERED: Manner(release=1500.0, dark=0.0),
+        BassInstrument.FRETLESS: Manner(release=1300.0, dark=0.0),
+        **{voice: _KIT for voice in Kit},
+        Kit.BRUSHES: replace(_KIT, touch=0.0),
+    }
+)
+"""How every voice is played."""
+
 PARTS = tuple(Part)
-_CHANNEL = {part: channel for channel, part in enumerate(PARTS)}
+MODELS: Mapping[Voice, Model] = MappingProxyType(
+    {Instrument.RHODES: RHODES, Instrument.WURLITZER: WURLITZER}
+)
+"""What is modelled instead of sampled."""
+
+_TURNS = 4
+"""Channels that a part's voices take in turn, so that what sounds is left as it is."""
+_TOUCH_CONTROL = 20  # the MIDI controller, undefined elsewhere, that scales the velocity's filter
+_MOST_TOUCH = 4800.0  # cents at its highest value
+_RELEASE, _CUTOFF = 38, 8  # generators of the SoundFont
 _GAIN = 0.6  # FluidSynth's; loud chords stay below full scale
 _ALL_SOUND_OFF = 120  # the MIDI controller
 _Rows = ctypes.c_void_p * len(PARTS)
+_Place = int | tuple[int, bool]
+"""Where a note goes: FluidSynth's channel, or an electric piano: its part, and whether of reeds."""
 _OFF, _ON = 0, 1  # in this order at the same frame, so that a repeated pitch sounds again
 
 
@@ -117,12 +164,16 @@ class Synth:
                 f"The SoundFont '{font}' cannot be loaded; install lofid again, and a libfluidsynth"
                 " that was built with libsndfile."
             )
+        _let_velocity_close_the_filter(self._fluid, self._synth)
         self._voices: dict[Part, Voice] = {}
+        # FluidSynth sends channel c to stem c modulo their number.
+        self._channel = {part: index for index, part in enumerate(PARTS)}
         self._position = 0  # frames rendered, a multiple of GRID
         self._ready: Audio = np.zeros((2 * len(PARTS), 0), dtype=np.float32)
         self._count = 0
-        self._events: list[tuple[int, int, int, int, int, int]] = []
-        self._sounding: dict[tuple[int, int], int] = {}
+        self._events: list[tuple[int, int, int, _Place, int, int]] = []
+        self._sounding: dict[tuple[_Place, int], int] = {}
+        self._pianos = {part: ElectricPiano() for part in (Part.KEYS, Part.MELODY)}
 
     def close(self) -> None:
         """Free FluidSynth's memory; the synth cannot be used afterwards."""
@@ -133,12 +184,19 @@ class Synth:
 
     def choose(self, part: Part, voice: Voice) -> None:
         """Let ``voice`` play what ``part`` plays from now on; sounding notes end as they began."""
-        if self._voices.get(part) is not voice:
-            bank, program = PROGRAMS[voice]
-            self._fluid.fluid_synth_program_select(
-                self._synth, _CHANNEL[part], self._font, bank, program
-            )
-            self._voices[part] = voice
+        if self._voices.get(part) is voice:
+            return
+        self._voices[part] = voice
+        if voice in MODELS:
+            return
+        channel = (self._channel[part] + len(PARTS)) % (_TURNS * len(PARTS))
+        self._channel[part] = channel
+        manner, (bank, program) = MANNERS[voice], PROGRAMS[voice]
+        self._fluid.fluid_synth_program_select(self._synth, channel, self._font, bank, program)
+        self._fluid.fluid_synth_set_gen(self._synth, channel, _RELEASE, manner.release)
+        self._fluid.fluid_synth_set_gen(self._synth, channel, _CUTOFF, -manner.dark)
+        depth = round(127 * manner.touch / _MOST_TOUCH)
+        self._fluid.fluid_synth_cc(self._synth, channel, _TOUCH_CONTROL, depth)
 
     def note(self, part: Part, start: int, end: int, pitch: int, velocity: int) -> None:
         """Play a note from frame ``start`` to frame ``end``, counted from the first ever rendered.
@@ -146,11 +204,12 @@ class Synth:
         A start that has already been rendered is played at once.
         """
         self._count += 1
-        channel = _CHANNEL[part]
+        model = MODELS.get(self._voices[part])
+        place: _Place = self._channel[part] if model is None else (PARTS.index(part), model.reed)
         first = max((start + GRID // 2) // GRID * GRID, self._position)
         last = max((end + GRID // 2) // GRID * GRID, first + GRID)
         for frame, kind in ((first, _ON), (last, _OFF)):
-            heapq.heappush(self._events, (frame, kind, self._count, channel, pitch, velocity))
+            heapq.heappush(self._events, (frame, kind, self._count, place, pitch, velocity))
 
     @property
     def position(self) -> int:
@@ -164,8 +223,10 @@ class Synth:
         """
         self._events.clear()
         self._sounding.clear()
-        for channel in _CHANNEL.values():
+        for channel in range(_TURNS * len(PARTS)):
             self._fluid.fluid_synth_cc(self._synth, channel, _ALL_SOUND_OFF, 0)
+        for piano in self._pianos.values():
+            piano.silence()
         if position is not None:
             self._position, self._ready = position, self._ready[:, :0]
 
@@ -187,17 +248,29 @@ class Synth:
         self._ready = block[:, frames:]
         return block[:, :frames].reshape(len(PARTS), 2, frames)
 
-    def _play(self, kind: int, count: int, channel: int, pitch: int, velocity: int) -> None:
-        place = (channel, pitch)
+    def _play(self, kind: int, count: int, place: "_Place", pitch: int, velocity: int) -> None:
+        sounding = self._sounding.get((place, pitch))
         if kind == _ON:
-            if place in self._sounding:
-                self._fluid.fluid_synth_noteoff(self._synth, channel, pitch)
-            self._sounding[place] = count
-            self._fluid.fluid_synth_noteon(self._synth, channel, pitch, velocity)
-        elif self._sounding.get(place) == count:
+            if sounding is not None:
+                self._let_go(place, pitch, sounding)
+            self._sounding[place, pitch] = count
+            if isinstance(place, int):
+                self._fluid.fluid_synth_noteon(self._synth, place, pitch, velocity)
+            else:
+                part, reed = place
+                model = WURLITZER if reed else RHODES
+                self._pianos[PARTS[part]].strike(model, pitch, velocity, count)
+        elif sounding == count:
             # Only the note that sounds last on a pitch may end it.
-            del self._sounding[place]
-            self._fluid.fluid_synth_noteoff(self._synth, channel, pitch)
+            del self._sounding[place, pitch]
+            self._let_go(place, pitch, count)
+
+    def _let_go(self, place: "_Place", pitch: int, count: int) -> None:
+        if isinstance(place, int):
+            self._fluid.fluid_synth_noteoff(self._synth, place, pitch)
+        else:
+            part, reed = place
+            self._pianos[PARTS[part]].let_go(WURLITZER if reed else RHODES, count)
 
     def _render_into(self, block: Audio, first: int, frames: int) -> None:
         """Let FluidSynth write ``frames`` into every row of ``block`` from frame ``first`` on."""
@@ -205,25 +278,41 @@ class Synth:
         start = block.ctypes.data + first * block.itemsize
         left = _Rows(*range(start, start + row * 2 * len(PARTS), 2 * row))
         right = _Rows(*range(start + row, start + row * 2 * len(PARTS), 2 * row))
-        self._fluid.write(self._synth, frames, left, right, 0, 0)
+        self._fluid.fluid_synth_nwrite_float(self._synth, frames, left, right, 0, 0)
+        for part, piano in self._pianos.items():
+            rows = block[2 * PARTS.index(part) :, first : first + frames]
+            piano.add(rows[0], rows[1])
 
 
 def _fluidsynth() -> Any:
-    """The pyfluidsynth module, with the C function that writes one stem per part as ``write``."""
+    """The pyfluidsynth module, with the C functions that it has not got."""
     try:
         # Where CI is set it prints where it found the library, into what our caller prints.
         with redirect_stdout(StringIO()):
             import fluidsynth  # noqa: PLC0415 - it looks for the C library as soon as imported
     except (ImportError, OSError):
         raise missing_error(FLUIDSYNTH) from None
-    fluidsynth.write = fluidsynth.cfunc(
-        "fluid_synth_nwrite_float",
-        ctypes.c_int,
-        ("synth", ctypes.c_void_p, 1),
-        ("len", ctypes.c_int, 1),
-        ("left", ctypes.c_void_p, 1),
-        ("right", ctypes.c_void_p, 1),
-        ("effects_left", ctypes.c_void_p, 1),
-        ("effects_right", ctypes.c_void_p, 1),
-    )
+    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    for name, kinds in (
+        ("fluid_synth_nwrite_float", (pointer, integer, *4 * (pointer,))),
+        ("fluid_synth_set_gen", (pointer, integer, integer, ctypes.c_float)),
+        ("fluid_synth_add_default_mod", (pointer, pointer, integer)),
+    ):
+        arguments = [(f"argument{place}", kind, 1) for place, kind in enumerate(kinds)]
+        setattr(fluidsynth, name, fluidsynth.cfunc(name, integer, *arguments))
     return fluidsynth
+
+
+def _let_velocity_close_the_filter(fluid: Any, synth: Any) -> None:
+    """By ``_MOST_TOUCH`` cents where velocity is 0 and the channel's control at its highest.
+
+    FluidSynth leaves out the modulator that SoundFont 2.04 has for it; this one is its own.
+    """
+    modulator = fluid.new_fluid_mod()
+    falling = fluid.FLUID_MOD_LINEAR | fluid.FLUID_MOD_NEGATIVE
+    fluid.fluid_mod_set_source1(modulator, fluid.FLUID_MOD_VELOCITY, falling)
+    fluid.fluid_mod_set_source2(modulator, _TOUCH_CONTROL, fluid.FLUID_MOD_CC)
+    fluid.fluid_mod_set_dest(modulator, _CUTOFF)
+    fluid.fluid_mod_set_amount(modulator, -_MOST_TOUCH)
+    fluid.fluid_synth_add_default_mod(synth, modulator, 1)  # beside the others
+    fluid.delete_fluid_mod(modulator)

@@ -48,5 +48,6 @@ def test_every_voice_is_as_loud_as_its_velocity_says(voice: Voice) -> None:
             errors.append(momentary(audio) - nominal(voice, pitch, velocity))
     synth.close()
     # The jazz guitar has two layers of recordings, 7 dB apart, and no velocity between them.
-    tolerance = 4.0 if voice is Instrument.JAZZ_GUITAR else 1.5
+    # The snare's brushes cannot strike as hard as a backbeat asks.
+    tolerance = 4.0 if voice in (Instrument.JAZZ_GUITAR, Kit.BRUSHES) else 1.5
     assert np.abs(errors).max() <= tolerance

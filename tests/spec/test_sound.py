@@ -17,6 +17,7 @@ from lofid.music.plan import Bar
 from lofid.sound import SAMPLE_RATE
 from lofid.sound.lines import frames_per_tick
 from lofid.sound.studio import Rendered, Studio
+from lofid.sound.texture import TEXTURES
 
 Audio = NDArray[np.float32]
 
@@ -184,12 +185,14 @@ def test_the_coarser_the_sampler_the_more_is_lost(
     assert rising([10 * np.log10(share_above(one.mix, 6000)) for one in heard], 1)
 
 
-@pytest.mark.parametrize("path", ["sound.vinyl", "sound.rain"])
+@pytest.mark.parametrize("path", [f"sound.{name}" for name in TEXTURES])
 def test_texture(desk: Desk, path: str) -> None:
     heard = desk.turned(path, {}, 0.0, 0.3, 1.0)
-    levels = [level(one.stems["texture"]) for one in heard]
+    # The median of tenths of a second: a single pop is not how loud a record is.
+    tenths = [one.stems["texture"][: 3 * SAMPLE_RATE].reshape(30, -1, 2) for one in heard]
+    levels = [float(np.median([level(tenth) for tenth in one])) for one in tenths]
     assert levels[0] < -150
-    assert rising(levels, 3)
+    assert rising(levels, 1), "by 5 dB and more, less what a gust makes of it"
     assert not np.allclose(heard[2].stems["texture"], heard[1].stems["texture"])
 
 
@@ -208,12 +211,18 @@ def test_reverb(desk: Desk, notes: Mapping[Part, tuple[Note, ...]], stem: str) -
 
 def test_chorus(desk: Desk) -> None:
     heard = desk.turned("sound.chorus", HELD, 0.0, 0.4, 1.0)
-    turns = np.exp(-2j * np.pi * A4 / SAMPLE_RATE * np.arange(3 * SAMPLE_RATE))
-    beating = []
-    for one in heard:
-        frames = (mono(one.stems["keys"]) * turns).reshape(300, -1).mean(axis=1)[30:250]
-        beating.append(float(np.std(20 * np.log10(np.abs(frames)))))
-    assert rising(beating, 0.2), "voices that move against each other beat"
+    sides = [level(one.stems["keys"][:, :1] - one.stems["keys"][:, 1:]) for one in heard]
+    middles = [level(one.stems["keys"][:, :1] + one.stems["keys"][:, 1:]) for one in heard]
+    assert rising([side - middle for side, middle in zip(sides, middles, strict=True)], 1.5)
+    assert np.ptp(middles) < 0.5, "in mono nothing is gone"
+
+
+def test_punch(desk: Desk) -> None:
+    heard = desk.turned("sound.punch", HITS, 0.0, 0.4, 1.0)
+    drums = [one.stems["drums"] for one in heard]
+    crests = [20 * np.log10(np.abs(one).max()) - level(one) for one in drums]
+    assert rising(crests[::-1], 1.5), "peaks are pressed down"
+    assert rising([10 * np.log10(share_above(one, 8000)) for one in drums][::-1], 1), "and dulled"
 
 
 def test_tremolo(desk: Desk) -> None:
@@ -260,7 +269,8 @@ def test_a_fader_moves_its_part_by_so_much(
         (lambda one: one.mix) if stem == "mix" else (lambda one: one.stems[stem])
     )
     levels = [level(measured(one)) for one in heard]
-    assert np.diff(levels) == pytest.approx([6, 6], abs=1)
+    # A record's pops fall as they like.
+    assert np.diff(levels) == pytest.approx([6, 6], abs=2.5 if stem == "mix" else 1)
 
 
 def test_a_fader_leaves_the_others_alone(desk: Desk) -> None:
