@@ -36,31 +36,31 @@ test: $(VENV)/.test ## Run linter, type checker and every test, in 13 minutes on
 	$(BIN)/pytest -m live
 
 gpu-test: $(GPU_VENV)/.gpu ## Compare every kernel with float64 on this machine's GPU
-	$(GPU_VENV)/bin/python -m lofid.kernels.gpu_check --checks $(ARGS)
+	$(GPU_VENV)/bin/python -m bench.gpu_check --checks $(ARGS)
 
 gpu-bench: $(GPU_VENV)/.gpu ## The same, then measure it and fill docs/performance.md, in nine minutes
-	$(GPU_VENV)/bin/python -m lofid.kernels.gpu_check --docs docs/performance.md $(ARGS)
+	$(GPU_VENV)/bin/python -m bench.gpu_check --docs docs/performance.md $(ARGS)
 
 bench: $(VENV)/.test ## Measure speed, memory and start-up on this machine
 	$(BIN)/lofid bench $(or $(ARGS),all)
 
 soak: $(VENV)/.test ## Play 24 hours as fast as possible: bars, memory, descriptors
-	$(BIN)/python scripts/soak.py $(ARGS)
+	$(BIN)/python -m bench.run.soak $(ARGS)
 
 chaos: $(VENV)/.test ## Kill, steer and attack a daemon, and measure what is heard
-	$(BIN)/python scripts/chaos.py $(ARGS)
+	$(BIN)/python -m bench.run.chaos $(ARGS)
 
 fuzz: $(VENV)/.test ## Read damaged files and messages by the thousand
-	nice $(BIN)/python scripts/fuzz.py $(or $(ARGS),all)
+	nice $(BIN)/python -m bench.run.fuzz $(or $(ARGS),all)
 
 mutation: $(VENV)/.test ## Make small faults in a copy of the code: which do the tests not see?
-	nice $(BIN)/python scripts/mutation.py $(ARGS)
+	nice $(BIN)/python -m bench.run.mutation $(ARGS)
 
 record-report: $(VENV)/.test ## Measure whether what is played sounds like a record
-	$(BIN)/python scripts/record_report.py $(ARGS)
+	$(BIN)/python -m bench.run.record_report $(ARGS)
 
 music-report: $(VENV)/.test ## Measure the music beside human playing
-	$(BIN)/python scripts/music_report.py $(ARGS)
+	$(BIN)/python -m bench.run.music_report $(ARGS)
 
 docs: $(VENV)/.test ## Build the pages as a site in build/site
 	$(BIN)/python scripts/build_site.py build/site

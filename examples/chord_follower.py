@@ -8,7 +8,7 @@ import itertools
 from contextlib import suppress
 
 from lofid.client import Address, Client
-from lofid.service.protocol import ChordEvent
+from lofid.protocol.messages import ChordEvent
 
 NAMES = "C Db D Eb E F Gb G Ab A Bb B".split()
 

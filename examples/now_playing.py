@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lofid.client import Address, Client
-from lofid.service.protocol import BarEvent, BarInfo
+from lofid.protocol.messages import BarEvent, BarInfo
 
 
 def line(bar: BarInfo) -> str:

@@ -19,14 +19,14 @@ OWED: Final = 96
 """Events at most that a bar may owe."""
 
 
-class Kind(IntEnum):
+class PlayerKind(IntEnum):
     """Whose rules hold."""
 
     KEYS = 0
     DRUMS = 1
 
 
-class Phase(IntEnum):
+class TablePhase(IntEnum):
     """What was written last, and so what may follow: ``lofid.tokens.grammar.Phase`` by number."""
 
     OPEN = 0
@@ -58,7 +58,7 @@ class Flag(IntFlag):
     CRASH = 512
 
 
-class Whole(IntEnum):
+class IntField(IntEnum):
     """Integers of a bar; what a bar does not name is 0."""
 
     KIND = 0
@@ -107,7 +107,7 @@ class Whole(IntEnum):
     MOST_HITS = 21
 
 
-class Real(IntEnum):
+class FloatField(IntEnum):
     """Real numbers of a bar; what a bar does not name is 0."""
 
     TEMPERATURE = 0
@@ -130,7 +130,7 @@ class Real(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class BarTable:
     """A bar to be written, or only heard.
 
     ``whole`` and ``real`` say what is not 0; ``flags`` which tokens are what. ``bias``: float64
@@ -143,8 +143,8 @@ class Bar:
     of 64 bits have been taken since the block at ``counter``, whose own four words come first.
     """
 
-    whole: Mapping[Whole, int]
-    real: Mapping[Real, float]
+    whole: Mapping[IntField, int]
+    real: Mapping[FloatField, float]
     flags: Mapping[Flag, range]
     bias: NDArray[np.float64]
     owed: tuple[tuple[int, int, int], ...]

@@ -1,6 +1,6 @@
 """From logits to the next token of every stream, in one launch, and a plain reference of it.
 
-Each slot writes a bar (:class:`~lofid.kernels.bars.Bar`): first the tokens that are forced, then
+Each slot writes a bar (:class:`~lofid.kernels.bars.BarTable`): first the tokens that are forced, then
 tokens that are drawn, within a grammar and under rules, until the bar's end has been decoded. All
 that depends on what was written so far is a row of integers, so nothing is asked of the host: a
 step is a launch without sync or allocation, and a CUDA graph may hold several. Fits the buffers
@@ -8,8 +8,8 @@ and the order of :mod:`lofid.kernels.decode`: a step samples, then decodes.
 
 **Buffers** (:class:`Sampler`), on the device, beside those of decoding:
 
-- ``running``: int32 [M, B, ``Running``], all that changes while a bar is written.
-- ``whole``: int32 [M, B, ``Whole``]; ``real``: float64 [M, B, ``Real``].
+- ``running``: int32 [M, B, ``SlotField``], all that changes while a bar is written.
+- ``whole``: int32 [M, B, ``IntField``]; ``real``: float64 [M, B, ``FloatField``].
 - ``flags``: int32 [M, B, V], sums of ``Flag``, 0 for tokens that are never drawn.
 - ``bias``: float64 [M, B, ``SHARES``, V]; ``owed``: int32 [M, B, ``OWED``, 3].
 - ``forced``: int32 [M, B, ``FORCED``].
@@ -34,7 +34,16 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lofid.kernels.bars import OWED, SHARES, Bar, Flag, Kind, Phase, Real, Whole
+from lofid.kernels.bars import (
+    OWED,
+    SHARES,
+    BarTable,
+    Flag,
+    FloatField,
+    IntField,
+    PlayerKind,
+    TablePhase,
+)
 from lofid.kernels.philox import draws_reference, random_at
 from lofid.kernels.targets import Variant
 
@@ -45,7 +54,7 @@ FORCED: Final = 512
 """Tokens at most that may come before anything is drawn."""
 
 
-class Running(IntEnum):
+class SlotField(IntEnum):
     """Integers that change while a bar is written."""
 
     PHASE = 0
@@ -58,7 +67,7 @@ class Running(IntEnum):
     WRITTEN = 4
     """Tokens drawn."""
     DRAWN = 5
-    """Words of Philox taken; see ``Bar.drawn``."""
+    """Words of Philox taken; see ``BarTable.drawn``."""
     PAID = 6
     """Events written of those owed."""
     POSITION = 7
@@ -81,7 +90,10 @@ class Running(IntEnum):
 
 _LAYOUT: Final = zlib.crc32(
     repr(
-        [list(fields.__members__) for fields in (Kind, Phase, Flag, Whole, Real, Running)]
+        [
+            list(fields.__members__)
+            for fields in (PlayerKind, TablePhase, Flag, IntField, FloatField, SlotField)
+        ]
     ).encode()
 )
 """Changes with the order of fields, which Triton's cache of kernels does not look into."""
@@ -89,17 +101,17 @@ _LAYOUT: Final = zlib.crc32(
 
 @triton.constexpr_function
 def _whole(name: str) -> int:
-    return int(Whole[name])
+    return int(IntField[name])
 
 
 @triton.constexpr_function
 def _real(name: str) -> int:
-    return int(Real[name])
+    return int(FloatField[name])
 
 
 @triton.constexpr_function
 def _running(name: str) -> int:
-    return int(Running[name])
+    return int(SlotField[name])
 
 
 @triton.constexpr_function
@@ -109,13 +121,13 @@ def _flag(name: str) -> int:
 
 @triton.constexpr_function
 def _phase(name: str) -> int:
-    return int(Phase[name])
+    return int(TablePhase[name])
 
 
-_KEYS = tl.constexpr(int(Kind.KEYS))
-_WHOLES = tl.constexpr(len(Whole))
-_REALS = tl.constexpr(len(Real))
-_RUNNINGS = tl.constexpr(len(Running))
+_KEYS = tl.constexpr(int(PlayerKind.KEYS))
+_WHOLES = tl.constexpr(len(IntField))
+_REALS = tl.constexpr(len(FloatField))
+_RUNNINGS = tl.constexpr(len(SlotField))
 _SHARES = tl.constexpr(SHARES)
 _OWED = tl.constexpr(OWED)
 
@@ -474,16 +486,16 @@ class Sampler:
         def zeros(*sizes: int, dtype: torch.dtype = torch.int32) -> Tensor:
             return torch.zeros((models, slots, *sizes), dtype=dtype, device=device)
 
-        self.running = zeros(len(Running))
-        self.whole = zeros(len(Whole))
-        self.real = zeros(len(Real), dtype=torch.float64)
+        self.running = zeros(len(SlotField))
+        self.whole = zeros(len(IntField))
+        self.real = zeros(len(FloatField), dtype=torch.float64)
         self.flags = zeros(width)
         self.bias = zeros(SHARES, width, dtype=torch.float64)
         self.owed = zeros(OWED, 3)
         self.forced = zeros(FORCED)
         self.numbers = zeros(6, dtype=torch.int64)
 
-    def put(self, model: int, slot: int, bar: Bar) -> None:
+    def put(self, model: int, slot: int, bar: BarTable) -> None:
         """Let a slot that is not active begin a bar; whoever calls makes it active.
 
         Raises ValueError for a bar that owes more than ``OWED`` events, or forces more than
@@ -494,22 +506,22 @@ class Sampler:
                 f"a bar of {len(bar.owed)} events owed and {len(bar.forced)} tokens forced is too "
                 f"long for a slot, which holds {OWED} and {FORCED}"
             )
-        whole = np.zeros(len(Whole), np.int32)
+        whole = np.zeros(len(IntField), np.int32)
         for integer, value in bar.whole.items():
             whole[integer] = value
-        real = np.zeros(len(Real))
+        real = np.zeros(len(FloatField))
         for number, amount in bar.real.items():
             real[number] = amount
         flags = np.zeros(self._width, np.int32)
         for flag, tokens in bar.flags.items():
             flags[tokens.start : tokens.stop] |= flag
-        running = np.zeros(len(Running), np.int32)
-        running[Running.PHASE] = whole[Whole.PHASE]
-        running[Running.FLOOR] = whole[Whole.POSITIONS]
-        running[Running.NOTE_FLOOR] = whole[Whole.NOTES]
-        running[Running.DRAWN] = bar.drawn
-        running[Running.POSITION] = 0 if whole[Whole.KIND] == Kind.KEYS else -1
-        whole[Whole.OWED], whole[Whole.FORCED] = len(bar.owed), len(bar.forced)
+        running = np.zeros(len(SlotField), np.int32)
+        running[SlotField.PHASE] = whole[IntField.PHASE]
+        running[SlotField.FLOOR] = whole[IntField.POSITIONS]
+        running[SlotField.NOTE_FLOOR] = whole[IntField.NOTES]
+        running[SlotField.DRAWN] = bar.drawn
+        running[SlotField.POSITION] = 0 if whole[IntField.KIND] == PlayerKind.KEYS else -1
+        whole[IntField.OWED], whole[IntField.FORCED] = len(bar.owed), len(bar.forced)
         for kept, values in (
             (self.running, running),
             (self.whole, whole),
@@ -536,7 +548,7 @@ class Sampler:
 
     def failed(self, model: int, slot: int) -> bool:
         """Whether a slot has stopped for logits that were no numbers. Waits for the device."""
-        return bool(self.running[model, slot, Running.FAILED].item())
+        return bool(self.running[model, slot, SlotField.FAILED].item())
 
     def _buffers(self) -> tuple[Tensor, ...]:
         return (
@@ -567,20 +579,20 @@ def reference_step(sampler: Sampler, logits: Tensor, tokens: Tensor, active: Ten
         running, forced = sampler.running[m, b].numpy(), sampler.forced[m, b].numpy()
         whole, real = sampler.whole[m, b].numpy(), sampler.real[m, b].numpy()
         flags, owed = sampler.flags[m, b].numpy(), sampler.owed[m, b].numpy()
-        queued = running[Running.QUEUED]
-        if queued < whole[Whole.FORCED]:
+        queued = running[SlotField.QUEUED]
+        if queued < whole[IntField.FORCED]:
             tokens[m, b] = int(forced[queued])
-            running[Running.QUEUED] += 1
+            running[SlotField.QUEUED] += 1
             continue
         x = logits[m, b].numpy()
-        running[Running.FAILED] = not np.isfinite(x).all()
-        if running[Running.FAILED] or running[Running.PHASE] == Phase.CLOSED:
+        running[SlotField.FAILED] = not np.isfinite(x).all()
+        if running[SlotField.FAILED] or running[SlotField.PHASE] == TablePhase.CLOSED:
             active[m, b] = 0
             continue
-        left = [tuple(row) for row in owed[running[Running.PAID] : whole[Whole.OWED]].tolist()]
-        chord = int(running[Running.POSITION] >= whole[Whole.CHANGE])
+        left = [tuple(row) for row in owed[running[SlotField.PAID] : whole[IntField.OWED]].tolist()]
+        chord = int(running[SlotField.POSITION] >= whole[IntField.CHANGE])
         bias = sampler.bias[m, b, chord].numpy().copy()
-        rules = _reference_keys if whole[Whole.KIND] == Kind.KEYS else _reference_drums
+        rules = _reference_keys if whole[IntField.KIND] == PlayerKind.KEYS else _reference_drums
         rules(bias, flags, whole, real, running, left)
         numbers = sampler.numbers[m, b].numpy()
         tokens[m, b] = token = _reference_next(x, bias, flags, whole, real, running, numbers)
@@ -597,40 +609,42 @@ def _reference_keys(
     v = np.arange(len(flags))
     comping, lead = flags & Flag.COMPING > 0, flags & Flag.LEAD > 0
     positions, end = flags & Flag.POSITION > 0, flags & Flag.END > 0
-    phase, here, uppermost = (running[i] for i in (Running.PHASE, Running.HERE, Running.UPPERMOST))
-    spent = running[Running.LEADS] >= whole[Whole.MOST_LEADS]
-    clear = uppermost + whole[Whole.INTERVAL] + whole[Whole.CLEARANCE] if here else 0
-    no_lead = bool(running[Running.LEAD_HERE] or spent)
-    bias[lead & (no_lead | (v < max(clear, whole[Whole.LOWEST_LEAD])))] = -np.inf
-    if whole[Whole.KEPT]:
+    phase, here, uppermost = (
+        running[i] for i in (SlotField.PHASE, SlotField.HERE, SlotField.UPPERMOST)
+    )
+    spent = running[SlotField.LEADS] >= whole[IntField.MOST_LEADS]
+    clear = uppermost + whole[IntField.INTERVAL] + whole[IntField.CLEARANCE] if here else 0
+    no_lead = bool(running[SlotField.LEAD_HERE] or spent)
+    bias[lead & (no_lead | (v < max(clear, whole[IntField.LOWEST_LEAD])))] = -np.inf
+    if whole[IntField.KEPT]:
         at, pitch, length = left[0] if left else (-1, -1, -1)
-        due = at == running[Running.POSITION] and not running[Running.LEAD_HERE]
-        kept_at = at + whole[Whole.POSITIONS]
+        due = at == running[SlotField.POSITION] and not running[SlotField.LEAD_HERE]
+        kept_at = at + whole[IntField.POSITIONS]
         bias[comping] = -np.inf
-        if phase == Phase.PITCH:
-            if running[Running.LAST] == pitch:
+        if phase == TablePhase.PITCH:
+            if running[SlotField.LAST] == pitch:
                 bias[:] = np.where(v == length, 0.0, -np.inf)
         elif left:
             bias[end | (positions & (v > kept_at))] = -np.inf
-            if due and phase != Phase.OPEN:
+            if due and phase != TablePhase.OPEN:
                 bias[:] = np.where(v == pitch, 0.0, -np.inf)
-        if phase in (Phase.OPEN, Phase.NOTE) and spent:
+        if phase in (TablePhase.OPEN, TablePhase.NOTE) and spent:
             bias[positions & ((v != kept_at) | (not left))] = -np.inf
         return
-    if phase == Phase.PITCH and running[Running.LAST] in v[comping]:
-        bias[flags & Flag.SHORT > 0] = real[Real.CLIPPED]
-    if running[Running.ONSETS] >= real[Real.ENOUGH]:
-        excess = running[Running.ONSETS] + 1 - real[Real.ENOUGH]
-        bias[positions] += real[Real.ONE_MORE] * excess
-    if running[Running.NOTES] < whole[Whole.FEWEST_NOTES]:
+    if phase == TablePhase.PITCH and running[SlotField.LAST] in v[comping]:
+        bias[flags & Flag.SHORT > 0] = real[FloatField.CLIPPED]
+    if running[SlotField.ONSETS] >= real[FloatField.ENOUGH]:
+        excess = running[SlotField.ONSETS] + 1 - real[FloatField.ENOUGH]
+        bias[positions] += real[FloatField.ONE_MORE] * excess
+    if running[SlotField.NOTES] < whole[IntField.FEWEST_NOTES]:
         bias[end] = -np.inf
-    if running[Running.NOTES] == 0:
-        bias[flags & Flag.LATE > 0] += real[Real.ENTERING_LATE]
-    if 0 < here < whole[Whole.GATHERED]:
-        bias[positions | end] += real[Real.LEAVING_EARLY]
-    if here >= whole[Whole.NOTES_AT_ONCE]:
+    if running[SlotField.NOTES] == 0:
+        bias[flags & Flag.LATE > 0] += real[FloatField.ENTERING_LATE]
+    if 0 < here < whole[IntField.GATHERED]:
+        bias[positions | end] += real[FloatField.LEAVING_EARLY]
+    if here >= whole[IntField.NOTES_AT_ONCE]:
         bias[comping] = -np.inf
-    elif here and uppermost < whole[Whole.CLUSTERS_STOP]:
+    elif here and uppermost < whole[IntField.CLUSTERS_STOP]:
         bias[comping & (v == uppermost + 1)] = -np.inf
 
 
@@ -640,20 +654,20 @@ def _reference_drums(
     """Add the rules of drums."""
     v = np.arange(len(flags))
     hits, positions = flags & Flag.NOTE > 0, flags & Flag.POSITION > 0
-    if running[Running.CRASHES] >= whole[Whole.MOST_CRASHES]:
+    if running[SlotField.CRASHES] >= whole[IntField.MOST_CRASHES]:
         bias[flags & Flag.CRASH > 0] = -np.inf
-    if running[Running.POSITION] % 2 == 0:
-        bias[flags & Flag.HAT > 0] += real[Real.ON_EIGHTHS]
-    full = running[Running.NOTES] >= whole[Whole.MOST_HITS] - len(left)
+    if running[SlotField.POSITION] % 2 == 0:
+        bias[flags & Flag.HAT > 0] += real[FloatField.ON_EIGHTHS]
+    full = running[SlotField.NOTES] >= whole[IntField.MOST_HITS] - len(left)
     if left:
         at, first, stop = left[0]
         bias[flags & Flag.END > 0] = -np.inf
-        if at == running[Running.POSITION]:
+        if at == running[SlotField.POSITION]:
             bias[positions | (hits & (v >= stop))] = -np.inf
             bias[hits & full & (v < first)] = -np.inf
         else:
-            bias[positions & (v > whole[Whole.POSITIONS] + at)] = -np.inf
-            bias[(hits | (positions & (v < whole[Whole.POSITIONS] + at))) & full] = -np.inf
+            bias[positions & (v > whole[IntField.POSITIONS] + at)] = -np.inf
+            bias[(hits | (positions & (v < whole[IntField.POSITIONS] + at))) & full] = -np.inf
     elif full:
         bias[hits | positions] = -np.inf
 
@@ -669,29 +683,32 @@ def _reference_next(
 ) -> int:
     """Draw the next token."""
     v = np.arange(len(flags))
-    phase, end = running[Running.PHASE], int(whole[Whole.END])
-    at_place, between = phase in (Phase.POSITION, Phase.NOTE), phase in (Phase.OPEN, Phase.NOTE)
-    legal = (flags & Flag.NOTE > 0) & (v >= running[Running.NOTE_FLOOR]) & at_place
-    legal |= (flags & Flag.POSITION > 0) & (v >= running[Running.FLOOR]) & between
-    legal |= (flags & Flag.LENGTH > 0) & (phase == Phase.PITCH)
+    phase, end = running[SlotField.PHASE], int(whole[IntField.END])
+    at_place, between = (
+        phase in (TablePhase.POSITION, TablePhase.NOTE),
+        phase in (TablePhase.OPEN, TablePhase.NOTE),
+    )
+    legal = (flags & Flag.NOTE > 0) & (v >= running[SlotField.NOTE_FLOOR]) & at_place
+    legal |= (flags & Flag.POSITION > 0) & (v >= running[SlotField.FLOOR]) & between
+    legal |= (flags & Flag.LENGTH > 0) & (phase == TablePhase.PITCH)
     legal[end] = between
     allowed = legal & (bias > -np.inf)
-    if running[Running.WRITTEN] >= whole[Whole.LONGEST] and allowed[end]:
+    if running[SlotField.WRITTEN] >= whole[IntField.LONGEST] and allowed[end]:
         return end
     if not allowed.any():
         if legal[end]:
             return end
         allowed, bias = legal, np.zeros_like(bias)
     candidates = np.flatnonzero(allowed)
-    scores = (x + bias)[candidates] / real[Real.TEMPERATURE]
+    scores = (x + bias)[candidates] / real[FloatField.TEMPERATURE]
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
     order = np.argsort(-shares, kind="stable")
     before = np.concatenate(([0.0], np.cumsum(shares[order])))
-    nucleus = int((before[:-1] < real[Real.TOP_P]).sum())
-    drawn = running[Running.DRAWN : Running.DRAWN + 1]
+    nucleus = int((before[:-1] < real[FloatField.TOP_P]).sum())
+    drawn = running[SlotField.DRAWN : SlotField.DRAWN + 1]
     point = draws_reference(numbers[None], drawn)[0] * before[nucleus]
-    running[Running.DRAWN] += 1
+    running[SlotField.DRAWN] += 1
     place = int(np.searchsorted(before[1:nucleus], point, side="right"))
     return int(candidates[order[place]])
 
@@ -700,35 +717,35 @@ def _reference_advance(
     token: int, what: int, whole: Integers, running: Integers, left: _Owed
 ) -> None:
     """Take note of a token."""
-    running[Running.WRITTEN] += 1
+    running[SlotField.WRITTEN] += 1
     due = left[0] if left else (-1, -1, -1)
     if what & Flag.END:
-        running[Running.PHASE] = Phase.CLOSED
+        running[SlotField.PHASE] = TablePhase.CLOSED
     elif what & Flag.POSITION:
-        running[Running.PHASE], running[Running.FLOOR] = Phase.POSITION, token + 1
-        running[Running.NOTE_FLOOR] = whole[Whole.NOTES]
-        running[Running.POSITION] = token - whole[Whole.POSITIONS]
-        running[Running.HERE] = running[Running.LEAD_HERE] = 0
+        running[SlotField.PHASE], running[SlotField.FLOOR] = TablePhase.POSITION, token + 1
+        running[SlotField.NOTE_FLOOR] = whole[IntField.NOTES]
+        running[SlotField.POSITION] = token - whole[IntField.POSITIONS]
+        running[SlotField.HERE] = running[SlotField.LEAD_HERE] = 0
     elif what & Flag.LENGTH:
-        running[Running.PHASE] = Phase.NOTE
-        running[Running.PAID] += running[Running.LAST] == due[1]
+        running[SlotField.PHASE] = TablePhase.NOTE
+        running[SlotField.PAID] += running[SlotField.LAST] == due[1]
     else:
-        running[Running.PHASE] = Phase.PITCH if whole[Whole.LENGTHS] else Phase.NOTE
-        start, stride = whole[Whole.NOTES], whole[Whole.STRIDE]
-        running[Running.NOTE_FLOOR] = start + ((token - start) // stride + 1) * stride
-        running[Running.LAST] = token
+        running[SlotField.PHASE] = TablePhase.PITCH if whole[IntField.LENGTHS] else TablePhase.NOTE
+        start, stride = whole[IntField.NOTES], whole[IntField.STRIDE]
+        running[SlotField.NOTE_FLOOR] = start + ((token - start) // stride + 1) * stride
+        running[SlotField.LAST] = token
         if what & Flag.LEAD:
-            running[Running.LEAD_HERE] = 1
-            running[Running.LEADS] += 1
+            running[SlotField.LEAD_HERE] = 1
+            running[SlotField.LEADS] += 1
             return
-        running[Running.NOTES] += 1
-        running[Running.ONSETS] += running[Running.HERE] == 0
-        running[Running.HERE] += 1
-        running[Running.UPPERMOST] = token
-        running[Running.CRASHES] += what & Flag.CRASH > 0
-        if whole[Whole.KIND] == Kind.DRUMS:
-            running[Running.PAID] += (
-                due[0] == running[Running.POSITION] and due[1] <= token < due[2]
+        running[SlotField.NOTES] += 1
+        running[SlotField.ONSETS] += running[SlotField.HERE] == 0
+        running[SlotField.HERE] += 1
+        running[SlotField.UPPERMOST] = token
+        running[SlotField.CRASHES] += what & Flag.CRASH > 0
+        if whole[IntField.KIND] == PlayerKind.DRUMS:
+            running[SlotField.PAID] += (
+                due[0] == running[SlotField.POSITION] and due[1] <= token < due[2]
             )
 
 

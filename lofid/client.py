@@ -9,8 +9,8 @@
         for event in lofid.events("chord"):
             print(event)
 
-There is one method for each request of :mod:`lofid.service.protocol`, with the request's fields as
-arguments; it returns the request's result and raises :class:`~lofid.service.protocol.Refused` where
+There is one method for each request of :mod:`lofid.protocol.messages`, with the request's fields as
+arguments; it returns the request's result and raises :class:`~lofid.protocol.messages.Refused` where
 the daemon would not. :class:`AsyncClient` has the same methods, to be awaited.
 """
 
@@ -27,10 +27,10 @@ import zmq
 import zmq.asyncio
 
 from lofid.errors import LofidError
-from lofid.service import protocol
-from lofid.service.keys import ClientKeys
-from lofid.service.places import DEFAULT_SESSION, Places, check_socket, is_served
-from lofid.service.protocol import Event, Request, Result
+from lofid.protocol import messages
+from lofid.protocol.curve import ClientKeys
+from lofid.protocol.messages import Event, Request, Result
+from lofid.protocol.paths import DEFAULT_SESSION, SessionPaths, check_socket, is_served
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R", bound=Result)
@@ -54,7 +54,7 @@ class Address:
     @classmethod
     def of_session(cls, session: str = DEFAULT_SESSION) -> Self:
         """A session of this user on this machine."""
-        places = Places.of(session)
+        places = SessionPaths.of(session)
         check_socket(places.requests)
         option = "" if session == DEFAULT_SESSION else f" --session {session}"
         return cls(
@@ -138,42 +138,42 @@ class _Method(Generic[_P, _R]):
 class _Methods:
     """The methods of both clients."""
 
-    status = _Method(protocol.GetStatus)
-    parameters = _Method(protocol.GetParameters)
-    get = _Method(protocol.Get)
-    set = _Method(protocol.Set)
-    presets = _Method(protocol.ListPresets)
-    preset_load = _Method(protocol.PresetLoad)
-    preset_save = _Method(protocol.PresetSave)
-    preset_remove = _Method(protocol.PresetRemove)
-    preset_morph = _Method(protocol.PresetMorph)
-    play = _Method(protocol.Play)
-    pause = _Method(protocol.Pause)
-    stop = _Method(protocol.Stop)
-    next = _Method(protocol.Next)
-    mute = _Method(protocol.Mute)
-    solo = _Method(protocol.Solo)
-    volume = _Method(protocol.Volume)
-    seed = _Method(protocol.Seed)
-    outputs = _Method(protocol.ListOutputs)
-    output_add = _Method(protocol.OutputAdd)
-    output_remove = _Method(protocol.OutputRemove)
-    record_start = _Method(protocol.RecordStart)
-    record_stop = _Method(protocol.RecordStop)
-    panic = _Method(protocol.Panic)
-    shutdown = _Method(protocol.Shutdown)
-    snapshot_save = _Method(protocol.SnapshotSave)
-    snapshot_load = _Method(protocol.SnapshotLoad)
-    snapshot_list = _Method(protocol.SnapshotList)
-    snapshot_remove = _Method(protocol.SnapshotRemove)
-    rewind = _Method(protocol.Rewind)
-    branch = _Method(protocol.BranchPrepare)
-    branch_listen = _Method(protocol.BranchListen)
-    branch_adopt = _Method(protocol.BranchAdopt)
-    branch_drop = _Method(protocol.BranchDrop)
-    like = _Method(protocol.Like)
-    midi_learn = _Method(protocol.MidiLearn)
-    midi_forget = _Method(protocol.MidiForget)
+    status = _Method(messages.GetStatus)
+    parameters = _Method(messages.GetParameters)
+    get = _Method(messages.Get)
+    set = _Method(messages.Set)
+    presets = _Method(messages.ListPresets)
+    preset_load = _Method(messages.PresetLoad)
+    preset_save = _Method(messages.PresetSave)
+    preset_remove = _Method(messages.PresetRemove)
+    preset_morph = _Method(messages.PresetMorph)
+    play = _Method(messages.Play)
+    pause = _Method(messages.Pause)
+    stop = _Method(messages.Stop)
+    next = _Method(messages.Next)
+    mute = _Method(messages.Mute)
+    solo = _Method(messages.Solo)
+    volume = _Method(messages.Volume)
+    seed = _Method(messages.Seed)
+    outputs = _Method(messages.ListOutputs)
+    output_add = _Method(messages.OutputAdd)
+    output_remove = _Method(messages.OutputRemove)
+    record_start = _Method(messages.RecordStart)
+    record_stop = _Method(messages.RecordStop)
+    panic = _Method(messages.Panic)
+    shutdown = _Method(messages.Shutdown)
+    snapshot_save = _Method(messages.SnapshotSave)
+    snapshot_load = _Method(messages.SnapshotLoad)
+    snapshot_list = _Method(messages.SnapshotList)
+    snapshot_remove = _Method(messages.SnapshotRemove)
+    rewind = _Method(messages.Rewind)
+    branch = _Method(messages.BranchPrepare)
+    branch_listen = _Method(messages.BranchListen)
+    branch_adopt = _Method(messages.BranchAdopt)
+    branch_drop = _Method(messages.BranchDrop)
+    like = _Method(messages.Like)
+    midi_learn = _Method(messages.MidiLearn)
+    midi_forget = _Method(messages.MidiForget)
 
 
 class Events:
@@ -212,7 +212,7 @@ class Events:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._socket.poll(None if left is None else round(left * 1_000)):
                 return None
-            event = protocol.decode_event(self._socket.recv())
+            event = messages.decode_event(self._socket.recv())
             if event is not None:
                 return event
         return None
@@ -227,7 +227,7 @@ class Client(_Methods):
 
     Without an address it is the user's own daemon. It may be used from several threads, and stays
     good when the daemon is started anew. Methods raise
-    :class:`~lofid.service.protocol.Refused` where the daemon says no, and
+    :class:`~lofid.protocol.messages.Refused` where the daemon says no, and
     :class:`~lofid.errors.LofidError` where there is none.
     """
 
@@ -259,11 +259,11 @@ class Client(_Methods):
                 if not self._socket.poll(_left(deadline), zmq.POLLOUT):
                     raise LofidError(self.address.absent)
             identity = str(next(self._ids))
-            self._socket.send(protocol.encode_request(request, identity))
+            self._socket.send(messages.encode_request(request, identity))
             while self._socket.poll(_left(deadline)):
                 answer = self._socket.recv()
-                if protocol.answer_id(answer) == identity:  # else one that we gave up
-                    return protocol.decode_answer(answer, type(request))
+                if messages.answer_id(answer) == identity:  # else one that we gave up
+                    return messages.decode_answer(answer, type(request))
             raise _late(request, self._timeout)
 
     def events(self, *topics: str) -> Events:
@@ -309,9 +309,9 @@ class AsyncClient(_Methods):
         self._waiting[identity] = answer
         try:
             async with asyncio.timeout(self._timeout):
-                await self._socket.send(protocol.encode_request(request, identity))
+                await self._socket.send(messages.encode_request(request, identity))
                 sent = True
-                return protocol.decode_answer(await answer, type(request))
+                return messages.decode_answer(await answer, type(request))
         except TimeoutError:
             raise (
                 _late(request, self._timeout) if sent else LofidError(self.address.absent)
@@ -326,14 +326,14 @@ class AsyncClient(_Methods):
                 socket.subscribe(topic)
             self.address.connect(socket, self.address.events)
             while True:
-                event = protocol.decode_event(await socket.recv())
+                event = messages.decode_event(await socket.recv())
                 if event is not None:
                     yield event
 
     async def _read(self) -> None:
         while True:
             answer = await self._socket.recv()
-            waiting = self._waiting.get(protocol.answer_id(answer) or "")
+            waiting = self._waiting.get(messages.answer_id(answer) or "")
             if waiting is not None and not waiting.done():  # else one that we gave up
                 waiting.set_result(answer)
 
@@ -346,10 +346,10 @@ def _prepare(socket: "zmq.Socket[Any]", address: Address) -> None:
 
 def _prefixes(topics: tuple[str, ...]) -> list[str]:
     """What to subscribe to; raises :class:`LofidError` for a topic that does not exist."""
-    unknown = sorted(set(topics) - set(protocol.EVENTS))
+    unknown = sorted(set(topics) - set(messages.EVENTS))
     if unknown:
         raise LofidError(
-            f"There are no events '{unknown[0]}'; there are {', '.join(protocol.EVENTS)}."
+            f"There are no events '{unknown[0]}'; there are {', '.join(messages.EVENTS)}."
         )
     return [f"{topic} " for topic in {"status", *topics}] if topics else [""]
 

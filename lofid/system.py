@@ -21,7 +21,7 @@ from pathlib import Path
 from lofid.errors import LofidError
 
 
-class Kind(StrEnum):
+class PartKind(StrEnum):
     """How we see whether a part is here."""
 
     LIBRARY = "library"
@@ -40,7 +40,7 @@ class SystemPart:
     one out.
     """
 
-    kind: Kind
+    kind: PartKind
     name: str
     purpose: str
     debian: str
@@ -57,18 +57,18 @@ class SystemPart:
     @property
     def present(self) -> bool:
         """Whether this machine has it."""
-        if self.kind is Kind.LIBRARY:
+        if self.kind is PartKind.LIBRARY:
             return _has_library(self.name)
-        if self.kind is Kind.PROGRAM:
+        if self.kind is PartKind.PROGRAM:
             return shutil.which(self.name) is not None
-        if self.kind is Kind.MODULE:
+        if self.kind is PartKind.MODULE:
             importlib.invalidate_caches()  # it may have been installed a moment ago
             return importlib.util.find_spec(self.name) is not None
         return Path(self.name).is_file()
 
 
 FLUIDSYNTH = SystemPart(
-    Kind.LIBRARY,
+    PartKind.LIBRARY,
     "fluidsynth",
     "plays the instruments",
     debian="libfluidsynth3",
@@ -77,7 +77,7 @@ FLUIDSYNTH = SystemPart(
     macos="fluid-synth",
 )
 PORTAUDIO = SystemPart(
-    Kind.LIBRARY,
+    PartKind.LIBRARY,
     "portaudio",
     "reaches the sound card",  # and brings libasound and libjack, which the MIDI ports use
     debian="libportaudio2",
@@ -86,7 +86,7 @@ PORTAUDIO = SystemPart(
     macos="portaudio",
 )
 VENV = SystemPart(
-    Kind.MODULE,
+    PartKind.MODULE,
     "ensurepip",
     "makes the virtual environment",
     debian="python3-venv",
@@ -95,7 +95,7 @@ VENV = SystemPart(
     macos="python",
 )
 JACK = SystemPart(
-    Kind.PROGRAM,
+    PartKind.PROGRAM,
     "jackd",
     "stands in for a sound card in the tests",
     debian="jackd2",
@@ -104,7 +104,7 @@ JACK = SystemPart(
     macos="jack",
 )
 PULSEAUDIO = SystemPart(
-    Kind.PROGRAM,
+    PartKind.PROGRAM,
     "pulseaudio",
     "stands in for a desktop's sound server in the tests",
     debian="pulseaudio",
@@ -114,7 +114,7 @@ PULSEAUDIO = SystemPart(
     instead=("pipewire-pulse",),
 )
 NSPAWN = SystemPart(
-    Kind.PROGRAM,
+    PartKind.PROGRAM,
     "systemd-nspawn",
     "boots a systemd in a container for the tests of the units",
     debian="systemd-container",
@@ -123,7 +123,7 @@ NSPAWN = SystemPart(
     macos="",
 )
 FLUIDR3 = SystemPart(
-    Kind.FILE,
+    PartKind.FILE,
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
     "is what the embedded SoundFont is cut out of",
     debian="fluid-soundfont-gm",

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct, inspect
 
+from lofid.daemon import server
 from lofid.music.parameters import Effect, Settings
-from lofid.service import protocol, server
-from lofid.service.protocol import EVENTS, REQUESTS, ErrorKind, Problem, Refused, result_of
-from lofid.service.roles import DEFAULT, Role
+from lofid.protocol import messages
+from lofid.protocol.messages import EVENTS, REQUESTS, ErrorKind, Problem, Refused, result_of
+from lofid.protocol.roles import DEFAULT, Role
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "protocol.md"
 
@@ -44,13 +45,13 @@ def reference() -> str:
 
 
 def _opening() -> str:
-    sent = protocol.encode_request(protocol.Rewind(4), "7").decode()
-    heard = protocol.encode_answer("7", protocol.Heard(Effect.MUSICAL, 118)).decode()
+    sent = messages.encode_request(messages.Rewind(4), "7").decode()
+    heard = messages.encode_answer("7", messages.Heard(Effect.MUSICAL, 118)).decode()
     return f"""# The control protocol
 
-How programs steer a running daemon and listen to it: version {protocol.VERSION}. This page is
+How programs steer a running daemon and listen to it: version {messages.VERSION}. This page is
 enough to write a client in any language that has ZeroMQ and JSON. It is written by
-`scripts/build_protocol_reference.py` from `lofid/service/protocol.py`, where the messages are
+`scripts/build_protocol_reference.py` from `lofid/protocol/messages.py`, where the messages are
 defined. From Python, `lofid.Client` and `lofid.AsyncClient` have a method for each request; in a
 shell, it is `lofid ctl` and `lofid watch`.
 
@@ -101,13 +102,13 @@ before there were roles may, too, until they are given one; the daemon names the
 
 ## Requests and answers
 
-A request is one frame: a JSON object in UTF-8 of at most {protocol.MOST_BYTES:,} bytes. A longer
+A request is one frame: a JSON object in UTF-8 of at most {messages.MOST_BYTES:,} bytes. A longer
 one is refused, and whoever sends more than {server.HANG_UP_BYTES:,} bytes is disconnected.
 
 | field | |
 |---|---|
-| `v` | the version of the protocol, `{protocol.VERSION}` |
-| `id` | a text of at most {protocol.LONGEST_ID} characters; the answer has it, too |
+| `v` | the version of the protocol, `{messages.VERSION}` |
+| `id` | a text of at most {messages.LONGEST_ID} characters; the answer has it, too |
 | `do` | what is wanted, one of [the requests](#the-requests) |
 | … | the request's own fields |
 
@@ -148,16 +149,16 @@ on, and `bar` is the index of the bar that begins there. What a song chooses whe
 
 An event is one frame: its topic, a space and a JSON object with `v`, `event` (the topic once more)
 and the event's own fields. Subscribe to `bar ` and so on, with the space, or to nothing at all for
-everything. Whoever subscribes to `status ` gets the whole {_link(protocol.Status)} first, once, and
+everything. Whoever subscribes to `status ` gets the whole {_link(messages.Status)} first, once, and
 again after the daemon was started anew; what changes from then on is told by the other events.
 """
 
 
 def _example_error() -> str:
     try:
-        protocol.with_values(Settings(), {"music.tempo": 200})
+        messages.with_values(Settings(), {"music.tempo": 200})
     except Refused as refused:
-        answer = json.loads(protocol.encode_answer("8", refused))
+        answer = json.loads(messages.encode_answer("8", refused))
     return json.dumps(answer, indent=2)
 
 
@@ -252,7 +253,7 @@ def _takes(kind: inspect.Type) -> str:
             words = (_takes(member) for member in kind.types)
             return " or ".join(dict.fromkeys(words))
         case _:
-            return protocol.in_words(kind)
+            return messages.in_words(kind)
 
 
 def _link(struct: type[Struct]) -> str:

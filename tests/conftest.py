@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import Tensors, tensor_shapes
 
 # Kernels run in Triton's interpreter: no test needs a GPU. Must be set before one is imported.
@@ -29,15 +29,15 @@ settings.load_profile("unhurried")
 _LIVE = (
     "cli/test_ctl.py",
     "cli/test_play.py",
-    "judge/test_chaos.py",
-    "judge/test_soak.py",
+    "bench/test_chaos.py",
+    "bench/test_soak.py",
     "outputs/test_device.py",
     "outputs/test_midi_ports.py",
-    "service/test_daemon.py",
-    "service/test_pace.py",
-    "service/test_stage.py",
-    "service/test_taken_up.py",
-    "service/test_trial.py",
+    "daemon/test_daemon.py",
+    "playback/test_pace.py",
+    "daemon/test_stage.py",
+    "daemon/test_taken_up.py",
+    "daemon/test_gpu_trial.py",
     "systemd/",
 )
 """Tests that play in real time, which leaves no room for others beside them."""
@@ -174,14 +174,16 @@ class FadingEngine:
     def config(self) -> RwkvConfig:
         return self._config
 
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+    def forward(self, tokens: Sequence[int], state: ModelState) -> NDArray[np.float32]:
         for token in tokens:
             state.att_shift[0] *= 0.9
             state.att_shift[0] += self._embedding[token]
         logits: NDArray[np.float32] = state.att_shift[0] @ self._head
         return logits
 
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+    def forward_batch(
+        self, tokens: Sequence[int], states: Sequence[ModelState]
+    ) -> NDArray[np.float32]:
         pairs = zip(tokens, states, strict=True)
         return np.stack([self.forward((token,), state) for token, state in pairs])
 

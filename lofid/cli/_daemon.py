@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lofid.service.places import DEFAULT_SESSION
+from lofid.protocol.paths import DEFAULT_SESSION
 
 if TYPE_CHECKING:
     from lofid.client import Client

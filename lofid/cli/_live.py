@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lofid.cli._ahead import Ahead
+from lofid.daemon.links import Cue
 from lofid.music.plan import Bar
 from lofid.outputs import SAMPLE_RATE, Block, Output
-from lofid.service.links import Cue
-from lofid.service.pace import Pace
+from lofid.playback.pace import Pace
 
 
 class Coming:

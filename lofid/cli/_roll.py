@@ -6,7 +6,7 @@ from itertools import groupby
 from rich.text import Text
 
 from lofid.music.notes import BEATS_PER_BAR, DRUM_CLASS, DrumClass, Part
-from lofid.service.protocol import NoteInfo
+from lofid.protocol.messages import NoteInfo
 
 COLOURS = {Part.KEYS: "cyan", Part.MELODY: "yellow", Part.BASS: "blue", Part.DRUMS: "magenta"}
 """Each part's colour."""

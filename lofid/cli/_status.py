@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lofid.compose.relay import Relay
 
 
-class Status:
+class StatusLine:
     """Shows the bar that is playing; use it as a context manager."""
 
     def __init__(self, preset: str, station: "Relay") -> None:
@@ -21,7 +21,7 @@ class Status:
         self._live = Live(console=ERR, auto_refresh=False) if ERR.is_terminal else None
         self._section: tuple[str, str, float, str] | None = None
 
-    def __enter__(self) -> "Status":
+    def __enter__(self) -> "StatusLine":
         if self._live is not None:
             self._live.start()
         return self

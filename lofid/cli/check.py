@@ -12,7 +12,7 @@ from lofid.errors import LofidError
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PresetFinding:
     """A mistake in a file; ``line`` and ``key`` are None where it has no such place."""
 
     message: str
@@ -52,13 +52,13 @@ def check(
         raise typer.Exit(1)
 
 
-def _findings(path: Path) -> list[Finding]:
+def _findings(path: Path) -> list[PresetFinding]:
     """What is wrong with a file."""
     try:
         if path.suffix == ".toml":
             text = read_preset(path)
             preset, mistakes = checked_preset(text, path.stem, str(path))
-            found = [Finding(str(mistake), mistake.line, mistake.key) for mistake in mistakes]
+            found = [PresetFinding(str(mistake), mistake.line, mistake.key) for mistake in mistakes]
             if preset.style is not None:
                 found += _style_findings(preset.style, line_of(text, "style"))
             return found
@@ -66,18 +66,20 @@ def _findings(path: Path) -> list[Finding]:
             _check_session(path)
             return []
     except LofidError as error:
-        return [Finding(str(error))]
-    return [Finding(f"The file '{path}' is neither a preset (.toml) nor a session (.lofistate).")]
+        return [PresetFinding(str(error))]
+    return [
+        PresetFinding(f"The file '{path}' is neither a preset (.toml) nor a session (.lofistate).")
+    ]
 
 
-def _style_findings(style: str, line: int | None) -> list[Finding]:
+def _style_findings(style: str, line: int | None) -> list[PresetFinding]:
     """What is wrong with the style that a preset names."""
     from lofid.compose.voices import load_voices
 
     try:
         load_voices(style=style)
     except LofidError as error:
-        return [Finding(str(error), line, "style")]
+        return [PresetFinding(str(error), line, "style")]
     return []
 
 

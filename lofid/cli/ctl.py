@@ -16,10 +16,10 @@ from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.cli._terminal import OUT, JsonOption, finite, in_words, print_json
 from lofid.compose.preset import own_names, preset_names
 from lofid.music.notes import Part
-from lofid.music.parameters import PARAMETERS, Kind
-from lofid.service import protocol
-from lofid.service.places import Places
-from lofid.service.protocol import Format, Refused, Request, Target
+from lofid.music.parameters import PARAMETERS, ParameterKind
+from lofid.protocol import messages
+from lofid.protocol.messages import Format, NextTarget, Refused, Request
+from lofid.protocol.paths import SessionPaths
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 _NEGATIVE = {"ignore_unknown_options": True}
@@ -95,11 +95,11 @@ def _complete_path(typed: str) -> list[tuple[str, str]]:
 
 
 def _complete_preset(typed: str) -> list[str]:
-    return [name for name in preset_names(Places.of().presets) if name.startswith(typed)]
+    return [name for name in preset_names(SessionPaths.of().presets) if name.startswith(typed)]
 
 
 def _complete_own_preset(typed: str) -> list[str]:
-    return [name for name in own_names(Places.of().presets) if name.startswith(typed)]
+    return [name for name in own_names(SessionPaths.of().presets) if name.startswith(typed)]
 
 
 PathArgument = Annotated[
@@ -132,13 +132,13 @@ def _options(
 @app.command()
 def status(context: typer.Context, json: JsonOption = False) -> None:
     """Show what plays, where it goes, and how the daemon is."""
-    _ask(context, protocol.GetStatus(), json)
+    _ask(context, messages.GetStatus(), json)
 
 
 @app.command()
 def parameters(context: typer.Context, json: JsonOption = False) -> None:
     """List every parameter with its value, and what it takes."""
-    _ask(context, protocol.GetParameters(), json)
+    _ask(context, messages.GetParameters(), json)
 
 
 @app.command()
@@ -149,7 +149,7 @@ def get(context: typer.Context, path: PathArgument, json: JsonOption = False) ->
 
     lofid ctl get music.tempo
     """
-    _ask(context, protocol.Get(path), json)
+    _ask(context, messages.Get(path), json)
 
 
 @app.command("set", context_settings=_NEGATIVE)
@@ -176,7 +176,7 @@ def set_(
     if len(pairs) % 2:
         raise typer.BadParameter(f"'{pairs[-1]}' has no value; give every path a value after it.")
     values = {path: _value(path, text) for path, text in zip(pairs[::2], pairs[1::2], strict=True)}
-    _ask(context, protocol.Set(values), json)
+    _ask(context, messages.Set(values), json)
 
 
 @app.command(context_settings=_NEGATIVE)
@@ -194,7 +194,7 @@ def volume(
 
     lofid ctl volume drums -6
     """
-    _ask(context, protocol.Volume(part, level), json)
+    _ask(context, messages.Volume(part, level), json)
 
 
 # -- who plays, and whether -------------------------------------------------------------------
@@ -203,25 +203,25 @@ def volume(
 @app.command()
 def play(context: typer.Context, json: JsonOption = False) -> None:
     """Play, or go on after a pause or stop."""
-    _ask(context, protocol.Play(), json)
+    _ask(context, messages.Play(), json)
 
 
 @app.command()
 def pause(context: typer.Context, json: JsonOption = False) -> None:
     """Fall silent and hold the music where it is."""
-    _ask(context, protocol.Pause(), json)
+    _ask(context, messages.Pause(), json)
 
 
 @app.command()
 def stop(context: typer.Context, json: JsonOption = False) -> None:
     """Fall silent; play begins again with the next bar."""
-    _ask(context, protocol.Stop(), json)
+    _ask(context, messages.Stop(), json)
 
 
 @app.command("next")
 def next_(
     context: typer.Context,
-    target: Annotated[Target, typer.Argument(help="What comes next.")] = Target.SECTION,
+    target: Annotated[NextTarget, typer.Argument(help="What comes next.")] = NextTarget.SECTION,
     json: JsonOption = False,
 ) -> None:
     """Leave this section or song at the next bar line.
@@ -232,7 +232,7 @@ def next_(
 
     lofid ctl next song
     """
-    _ask(context, protocol.Next(target), json)
+    _ask(context, messages.Next(target), json)
 
 
 @app.command()
@@ -240,7 +240,7 @@ def mute(
     context: typer.Context, part: PartArgument, off: OffOption = False, json: JsonOption = False
 ) -> None:
     """Silence a part, or with --off let it be heard again."""
-    _ask(context, protocol.Mute(part, not off), json)
+    _ask(context, messages.Mute(part, not off), json)
 
 
 @app.command()
@@ -248,7 +248,7 @@ def solo(
     context: typer.Context, part: PartArgument, off: OffOption = False, json: JsonOption = False
 ) -> None:
     """Let a part be heard alone, or with --off no longer."""
-    _ask(context, protocol.Solo(part, not off), json)
+    _ask(context, messages.Solo(part, not off), json)
 
 
 @app.command()
@@ -258,19 +258,19 @@ def seed(
     json: JsonOption = False,
 ) -> None:
     """Begin new music from a seed."""
-    _ask(context, protocol.Seed(value), json)
+    _ask(context, messages.Seed(value), json)
 
 
 @app.command()
 def panic(context: typer.Context, json: JsonOption = False) -> None:
     """End every note on every output, now."""
-    _ask(context, protocol.Panic(), json)
+    _ask(context, messages.Panic(), json)
 
 
 @app.command()
 def shutdown(context: typer.Context, json: JsonOption = False) -> None:
     """End the daemon; the session is kept."""
-    _ask(context, protocol.Shutdown(), json)
+    _ask(context, messages.Shutdown(), json)
 
 
 # -- presets ----------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def shutdown(context: typer.Context, json: JsonOption = False) -> None:
 @preset.command("list")
 def preset_list(context: typer.Context, json: JsonOption = False) -> None:
     """List lofid's presets and your own."""
-    _ask(context, protocol.ListPresets(), json)
+    _ask(context, messages.ListPresets(), json)
 
 
 @preset.command("load")
@@ -292,7 +292,7 @@ def preset_load(context: typer.Context, name: PresetArgument, json: JsonOption =
 
     lofid ctl preset load ./mine.toml
     """
-    _ask(context, protocol.PresetLoad(named_from_here(name)), json)
+    _ask(context, messages.PresetLoad(named_from_here(name)), json)
 
 
 @preset.command("save")
@@ -305,7 +305,7 @@ def preset_save(
     json: JsonOption = False,
 ) -> None:
     """Keep the settings as they are now as a preset of your own."""
-    _ask(context, protocol.PresetSave(name, description), json)
+    _ask(context, messages.PresetSave(name, description), json)
 
 
 @preset.command("rm", hidden=True)
@@ -318,7 +318,7 @@ def preset_remove(
     json: JsonOption = False,
 ) -> None:
     """Remove a preset of your own; what plays stays as it is. rm is short for it."""
-    _ask(context, protocol.PresetRemove(name), json)
+    _ask(context, messages.PresetRemove(name), json)
 
 
 @preset.command("morph")
@@ -334,7 +334,7 @@ def preset_morph(
 
     lofid ctl preset morph sleepy --bars 32
     """
-    _ask(context, protocol.PresetMorph(named_from_here(name), bars), json)
+    _ask(context, messages.PresetMorph(named_from_here(name), bars), json)
 
 
 # -- outputs and recordings -------------------------------------------------------------------
@@ -343,7 +343,7 @@ def preset_morph(
 @output.command("list")
 def output_list(context: typer.Context, json: JsonOption = False) -> None:
     """List the outputs and what has become of them."""
-    _ask(context, protocol.ListOutputs(), json)
+    _ask(context, messages.ListOutputs(), json)
 
 
 @output.command("add")
@@ -361,7 +361,7 @@ def output_add(
 
     lofid ctl output add file:night.flac --name night
     """
-    _ask(context, protocol.OutputAdd(output_from_here(spec), name), json)
+    _ask(context, messages.OutputAdd(output_from_here(spec), name), json)
 
 
 @output.command("rm", hidden=True)
@@ -372,7 +372,7 @@ def output_remove(
     json: JsonOption = False,
 ) -> None:
     """Close an output; files are finished. rm is short for it."""
-    _ask(context, protocol.OutputRemove(name), json)
+    _ask(context, messages.OutputRemove(name), json)
 
 
 @record.command("start")
@@ -392,13 +392,13 @@ def record_start(
 
     lofid ctl record start ./night --format mp3
     """
-    _ask(context, protocol.RecordStart(name and named_from_here(name), format), json)
+    _ask(context, messages.RecordStart(name and named_from_here(name), format), json)
 
 
 @record.command("stop")
 def record_stop(context: typer.Context, json: JsonOption = False) -> None:
     """Finish the recording."""
-    _ask(context, protocol.RecordStop(), json)
+    _ask(context, messages.RecordStop(), json)
 
 
 # -- kept moments and other turns -------------------------------------------------------------
@@ -411,7 +411,7 @@ def snapshot_save(
     json: JsonOption = False,
 ) -> None:
     """Keep this moment."""
-    _ask(context, protocol.SnapshotSave(name), json)
+    _ask(context, messages.SnapshotSave(name), json)
 
 
 @snapshot.command("load")
@@ -421,13 +421,13 @@ def snapshot_load(
     json: JsonOption = False,
 ) -> None:
     """Go on from a kept moment, at the next bar line."""
-    _ask(context, protocol.SnapshotLoad(named_from_here(name)), json)
+    _ask(context, messages.SnapshotLoad(named_from_here(name)), json)
 
 
 @snapshot.command("list")
 def snapshot_list(context: typer.Context, json: JsonOption = False) -> None:
     """List the kept moments."""
-    _ask(context, protocol.SnapshotList(), json)
+    _ask(context, messages.SnapshotList(), json)
 
 
 @snapshot.command("rm", hidden=True)
@@ -438,7 +438,7 @@ def snapshot_remove(
     json: JsonOption = False,
 ) -> None:
     """Remove a kept moment; rm is short for it."""
-    _ask(context, protocol.SnapshotRemove(name), json)
+    _ask(context, messages.SnapshotRemove(name), json)
 
 
 @app.command()
@@ -448,7 +448,7 @@ def rewind(
     json: JsonOption = False,
 ) -> None:
     """Go back some bars and take another turn from there."""
-    _ask(context, protocol.Rewind(bars), json)
+    _ask(context, messages.Rewind(bars), json)
 
 
 @app.command()
@@ -458,7 +458,7 @@ def like(
     json: JsonOption = False,
 ) -> None:
     """Keep the beginning of the loop that sounds, to hear it again: snapshot load NAME."""
-    _ask(context, protocol.Like(name), json)
+    _ask(context, messages.Like(name), json)
 
 
 @branch.command("prepare")
@@ -475,7 +475,7 @@ def branch_prepare(
 
     lofid ctl branch 5
     """
-    _ask(context, protocol.BranchPrepare(count), json)
+    _ask(context, messages.BranchPrepare(count), json)
 
 
 @branch.command("listen")
@@ -485,7 +485,7 @@ def branch_listen(
     json: JsonOption = False,
 ) -> None:
     """Hear one of them, again and again until one is adopted or all are dropped."""
-    _ask(context, protocol.BranchListen(number), json)
+    _ask(context, messages.BranchListen(number), json)
 
 
 @branch.command("adopt")
@@ -497,13 +497,13 @@ def branch_adopt(
     json: JsonOption = False,
 ) -> None:
     """Go on from one of them and forget the others."""
-    _ask(context, protocol.BranchAdopt(number), json)
+    _ask(context, messages.BranchAdopt(number), json)
 
 
 @branch.command("drop")
 def branch_drop(context: typer.Context, json: JsonOption = False) -> None:
     """Forget them; the music goes on as it would have."""
-    _ask(context, protocol.BranchDrop(), json)
+    _ask(context, messages.BranchDrop(), json)
 
 
 @midi.command("learn")
@@ -515,14 +515,14 @@ def midi_learn(context: typer.Context, path: PathArgument, json: JsonOption = Fa
     lofid ctl midi learn sound.low_pass
     """
     _ask(
-        context, protocol.MidiLearn(path), json, done=f"Move the controller that is to set {path}."
+        context, messages.MidiLearn(path), json, done=f"Move the controller that is to set {path}."
     )
 
 
 @midi.command("forget")
 def midi_forget(context: typer.Context, path: PathArgument, json: JsonOption = False) -> None:
     """Take the controller off a parameter."""
-    _ask(context, protocol.MidiForget(path), json)
+    _ask(context, messages.MidiForget(path), json)
 
 
 # -- asking and showing -----------------------------------------------------------------------
@@ -541,21 +541,25 @@ def _ask(context: typer.Context, request: Request[Any], json: bool, done: str = 
             raise typer.Exit(1) from None
     if json:
         print_json(msgspec.to_builtins(result))
-    elif isinstance(result, protocol.Done):
+    elif isinstance(result, messages.Done):
         _print(done)
     else:
         _show(result)
 
 
-def _value(path: str, text: str) -> protocol.Value:
+def _value(path: str, text: str) -> messages.Value:
     """What was typed, as the parameter's kind of JSON; the daemon says what is wrong with it."""
     row = PARAMETERS.get(path)
     kind = None if row is None else row.kind
-    if kind in (Kind.CHOICES, Kind.KEYS, Kind.CONTROLS) or (kind is Kind.PALETTE and "," in text):
+    if kind in (ParameterKind.CHOICES, ParameterKind.KEYS, ParameterKind.CONTROLS) or (
+        kind is ParameterKind.PALETTE and "," in text
+    ):
         return [item.strip() for item in text.split(",") if item.strip()]
-    if kind is Kind.FLAG:
+    if kind is ParameterKind.FLAG:
         return {"true": True, "on": True, "false": False, "off": False}.get(text.lower(), text)
-    if kind in (Kind.NUMBER, Kind.INTEGER) and re.fullmatch(r"[+-]?\d*\.?\d+", text, re.ASCII):
+    if kind in (ParameterKind.NUMBER, ParameterKind.INTEGER) and re.fullmatch(
+        r"[+-]?\d*\.?\d+", text, re.ASCII
+    ):
         return float(text) if "." in text else int(text)
     return text
 
@@ -567,39 +571,39 @@ def _show(result: object) -> None:
 
 
 @_show.register
-def _(result: protocol.Heard) -> None:
+def _(result: messages.Heard) -> None:
     where = "" if result.bar is None else f": bar {result.bar + 1}"
     _print(f"Heard {result.effect}{where}.")
 
 
 @_show.register
-def _(result: protocol.Playing) -> None:
+def _(result: messages.Playing) -> None:
     _print(f"{str(result.state).capitalize()}.")
 
 
 @_show.register
-def _(result: protocol.Saved) -> None:
+def _(result: messages.Saved) -> None:
     _print(f"Saved in {result.path}.")
 
 
 @_show.register
-def _(result: protocol.Recording) -> None:
+def _(result: messages.Recording) -> None:
     _print(f"{result.audio}\n{result.midi}")
 
 
 @_show.register
-def _(result: protocol.Snapshot) -> None:
+def _(result: messages.Snapshot) -> None:
     _print(f"Kept as '{result.name}': lofid ctl snapshot load {result.name}")
 
 
 @_show.register
-def _(result: protocol.ParameterInfo) -> None:
+def _(result: messages.ParameterInfo) -> None:
     _print(f"{result.path} = {in_words(result.value)}")
     _print(f"{result.description} It takes {result.allowed}; heard {result.effect}.")
 
 
 @_show.register
-def _(result: protocol.Parameters) -> None:
+def _(result: messages.Parameters) -> None:
     table = _table("Parameter", "Value", "Takes", "What it does")
     for row in result.parameters:
         table.add_row(*map(escape, (row.path, in_words(row.value), row.allowed, row.description)))
@@ -607,7 +611,7 @@ def _(result: protocol.Parameters) -> None:
 
 
 @_show.register
-def _(result: protocol.Presets) -> None:
+def _(result: messages.Presets) -> None:
     table = _table("Preset", "Whose", "What it is")
     for one in result.presets:
         table.add_row(one.name, "yours" if one.own else "lofid's", escape(one.description))
@@ -615,12 +619,12 @@ def _(result: protocol.Presets) -> None:
 
 
 @_show.register
-def _(result: protocol.OutputInfo) -> None:
-    _show(protocol.Outputs([result]))
+def _(result: messages.OutputInfo) -> None:
+    _show(messages.Outputs([result]))
 
 
 @_show.register
-def _(result: protocol.Outputs) -> None:
+def _(result: messages.Outputs) -> None:
     table = _table("Output", "State", "What", "Why")
     for one in result.outputs:
         table.add_row(one.name, one.state, escape(one.spec), escape(one.reason))
@@ -628,7 +632,7 @@ def _(result: protocol.Outputs) -> None:
 
 
 @_show.register
-def _(result: protocol.Snapshots) -> None:
+def _(result: messages.Snapshots) -> None:
     table = _table("Snapshot", "Bar", "Preset", "")
     for one in result.snapshots:
         table.add_row(one.name, str(one.bar + 1), escape(one.preset), escape(one.reason))
@@ -636,7 +640,7 @@ def _(result: protocol.Snapshots) -> None:
 
 
 @_show.register
-def _(result: protocol.Branches) -> None:
+def _(result: messages.Branches) -> None:
     _print(
         f"Writing {len(result.branches)} continuations; hear them with lofid ctl branch listen 1 "
         f"to {len(result.branches)}."
@@ -644,7 +648,7 @@ def _(result: protocol.Branches) -> None:
 
 
 @_show.register
-def _(result: protocol.Status) -> None:
+def _(result: messages.Status) -> None:
     rows = {
         "session": f"{result.session}: {result.state}, {result.bars_played} bars heard",
         "preset": result.preset,

@@ -16,7 +16,7 @@ from lofid.errors import LofidError
 
 if TYPE_CHECKING:
     from lofid.learn.download import Progress
-    from lofid.learn.own import Finding
+    from lofid.learn.own import FileFinding
 
 app = typer.Typer(
     help="Get, list and prepare the music that models learn from.",
@@ -244,11 +244,11 @@ def add(
     _tell_left_out(findings)
 
 
-def _plain(findings: "tuple[Finding, ...]") -> list[dict[str, str]]:
+def _plain(findings: "tuple[FileFinding, ...]") -> list[dict[str, str]]:
     return [{"path": item.path, "reason": item.reason, "detail": item.detail} for item in findings]
 
 
-def _tell_left_out(findings: "tuple[Finding, ...]") -> None:
+def _tell_left_out(findings: "tuple[FileFinding, ...]") -> None:
     from lofid.learn.own import in_numbers
 
     if not findings:

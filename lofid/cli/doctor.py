@@ -33,7 +33,7 @@ _Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MachineFinding:
     """One thing looked at: whether it works, what it is, and what to do where it does not."""
 
     topic: str
@@ -104,7 +104,7 @@ def _fix(asking: bool) -> None:
     install(lacking, manager)
 
 
-def _findings() -> Iterator[Finding]:
+def _findings() -> Iterator[MachineFinding]:
     for look in (
         _machine, _libraries, _engines, _models, _styles, _devices, _midi, _soundfonts, _real_time,
         _files,
@@ -112,12 +112,14 @@ def _findings() -> Iterator[Finding]:
         yield from look()
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[MachineFinding]:
     detail = f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"
-    yield Finding("machine", "lofid", True, detail)
+    yield MachineFinding("machine", "lofid", True, detail)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Finding("machine", "processor", True, f"{_processor()}, {cores} cores, {memory:.0f} GiB")
+    yield MachineFinding(
+        "machine", "processor", True, f"{_processor()}, {cores} cores, {memory:.0f} GiB"
+    )
 
 
 def _processor() -> str:
@@ -130,31 +132,31 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _libraries() -> Iterator[Finding]:
+def _libraries() -> Iterator[MachineFinding]:
     lacking = missing(LIBRARIES)
     together = f"{advice(lacking)} (or: lofid doctor --fix)" if lacking else ""
     for part in LIBRARIES:
         gone = part in lacking
         detail = f"missing; it {part.purpose}" if gone else part.purpose
-        yield Finding("libraries", part.name, not gone, detail, together if gone else "")
+        yield MachineFinding("libraries", part.name, not gone, detail, together if gone else "")
 
 
-def _engines() -> Iterator[Finding]:
+def _engines() -> Iterator[MachineFinding]:
     from lofid.rwkv.choice import EngineName, choose
     from lofid.rwkv.config import sized
 
     version = importlib.metadata.version
     pair = (sized("pocket", 1024), sized("pocket", 1024))
-    yield Finding("engines", "cpu", True, f"numba {version('numba')}")
+    yield MachineFinding("engines", "cpu", True, f"numba {version('numba')}")
     triton, torch = (choose(name, pair) for name in (EngineName.TRITON, EngineName.TORCH))
-    yield Finding("engines", "triton", triton.refused is None, triton.reason)
+    yield MachineFinding("engines", "triton", triton.refused is None, triton.reason)
     works = torch.refused is None
-    yield Finding("engines", "torch", works, version("torch") if works else torch.reason)
+    yield MachineFinding("engines", "torch", works, version("torch") if works else torch.reason)
     auto = choose(EngineName.AUTO, pair)
-    yield Finding("engines", "auto", True, f"{auto.engine}: {auto.reason}")
+    yield MachineFinding("engines", "auto", True, f"{auto.engine}: {auto.reason}")
 
 
-def _models() -> Iterator[Finding]:
+def _models() -> Iterator[MachineFinding]:
     from lofid.rwkv.styles import installed_names
     from lofid.rwkv.weights import load_model
 
@@ -164,7 +166,7 @@ def _models() -> Iterator[Finding]:
             with resources.as_file(packaged) as path:
                 card = load_model(path).card
         except LofidError as error:
-            yield Finding("models", name, False, str(error))
+            yield MachineFinding("models", name, False, str(error))
             continue
         shape = f"{card.config.layers} layers of {card.config.width}"
         learnt = ", ".join(source.name for source in card.data)
@@ -173,40 +175,48 @@ def _models() -> Iterator[Finding]:
             for metric, value in card.metrics.items()
             if "loss" in metric
         )
-        yield Finding("models", name, True, f"{shape}; learnt from {learnt}; nats: {losses}")
+        yield MachineFinding("models", name, True, f"{shape}; learnt from {learnt}; nats: {losses}")
     for name in installed_names():
-        yield Finding("models", name, True, f"installed: --model {name}; see lofid models list")
+        yield MachineFinding(
+            "models", name, True, f"installed: --model {name}; see lofid models list"
+        )
 
 
-def _styles() -> Iterator[Finding]:
+def _styles() -> Iterator[MachineFinding]:
     from lofid.rwkv.styles import load_style, style_names
 
     names = style_names()
     if not names:
-        yield Finding("styles", "tuned", True, "none yet: lofid tune FOLDER --as NAME makes one")
+        yield MachineFinding(
+            "styles", "tuned", True, "none yet: lofid tune FOLDER --as NAME makes one"
+        )
     for name in names:
         try:
             card = load_style(name).card
         except LofidError as error:
-            yield Finding("styles", name, False, str(error))
+            yield MachineFinding("styles", name, False, str(error))
             continue
         players = " and ".join(card.models)
-        yield Finding("styles", name, True, f"{players}, from '{card.source}': --style {name}")
+        yield MachineFinding(
+            "styles", name, True, f"{players}, from '{card.source}': --style {name}"
+        )
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[MachineFinding]:
     from lofid.outputs.device_host import devices
 
     try:
         found = _quietly(devices)
     except LofidError as error:
-        yield Finding("audio", "devices", False, str(error))
+        yield MachineFinding("audio", "devices", False, str(error))
         return
     if not found:
         instead = "Music goes to a file: lofid play --output file:music.wav"
-        yield Finding("audio", "devices", False, "none found", instead)
+        yield MachineFinding("audio", "devices", False, "none found", instead)
     for device in found:
-        yield Finding("audio", device.name, True, f"{device.host}: --output 'device:{device.name}'")
+        yield MachineFinding(
+            "audio", device.name, True, f"{device.host}: --output 'device:{device.name}'"
+        )
 
 
 def _quietly(call: Callable[[], _Found]) -> _Found:
@@ -222,34 +232,40 @@ def _quietly(call: Callable[[], _Found]) -> _Found:
         os.close(nowhere)
 
 
-def _midi() -> Iterator[Finding]:
+def _midi() -> Iterator[MachineFinding]:
     version = importlib.metadata.version("mido")
-    yield Finding("MIDI", "files", True, f"mido {version}: lofid render music.mid")
+    yield MachineFinding("MIDI", "files", True, f"mido {version}: lofid render music.mid")
     if sys.platform == "linux":
         there = Path("/dev/snd/seq").exists()
         detail = "--output midi" if there else "no ALSA sequencer; --output midi needs JACK then"
-        yield Finding("MIDI", "ALSA", there, detail, "" if there else "sudo modprobe snd-seq")
+        yield MachineFinding(
+            "MIDI", "ALSA", there, detail, "" if there else "sudo modprobe snd-seq"
+        )
     from lofid.outputs.patchbay import open_client
 
     try:
         _quietly(lambda: open_client("lofid-doctor")).close()
     except LofidError as error:
-        yield Finding("MIDI", "JACK", False, str(error))
+        yield MachineFinding("MIDI", "JACK", False, str(error))
     else:
-        yield Finding("MIDI", "JACK", True, "--output jack, exact to the frame")
+        yield MachineFinding("MIDI", "JACK", True, "--output jack, exact to the frame")
 
 
-def _real_time() -> Iterator[Finding]:
-    from lofid.service.priority import ask
+def _real_time() -> Iterator[MachineFinding]:
+    from lofid.daemon.priority import ask
 
     granted = ask()  # for what is left of this command, too
     detail = f"{granted.scheduling}, memory {'' if granted.memory_locked else 'not '}locked"
-    yield Finding("real time", "sound", not granted.remarks, detail, " ".join(granted.remarks))
+    yield MachineFinding(
+        "real time", "sound", not granted.remarks, detail, " ".join(granted.remarks)
+    )
 
 
-def _soundfonts() -> Iterator[Finding]:
+def _soundfonts() -> Iterator[MachineFinding]:
     own = resources.files("lofid.sound").joinpath("data", "lofid.sf3")
-    yield Finding("SoundFonts", own.name, own.is_file(), "lofid's own, cut out of Fluid R3 GM")
+    yield MachineFinding(
+        "SoundFonts", own.name, own.is_file(), "lofid's own, cut out of Fluid R3 GM"
+    )
     folders = []
     for folder in _SOUNDFONT_FOLDERS:
         with suppress(RuntimeError):  # nobody's home: a service's user may have none
@@ -262,10 +278,12 @@ def _soundfonts() -> Iterator[Finding]:
         if path.suffix.lower() in (".sf2", ".sf3") and not path.is_symlink()
     )
     for path in found:
-        yield Finding("SoundFonts", path.name, True, f"{path.stat().st_size / 1e6:.0f} MB, {path}")
+        yield MachineFinding(
+            "SoundFonts", path.name, True, f"{path.stat().st_size / 1e6:.0f} MB, {path}"
+        )
 
 
-def _files() -> Iterator[Finding]:
+def _files() -> Iterator[MachineFinding]:
     from lofid.rwkv.packed import cache_folder
 
     folder, size = cache_folder(), 0
@@ -274,4 +292,4 @@ def _files() -> Iterator[Finding]:
             size += path.lstat().st_size if path.is_file() else 0
     detail = f"{size / 1e6:.0f} MB in {folder}; what is deleted is made anew"
     clear = f"To clear it: rm -r {shlex.quote(str(folder))}" if size else ""
-    yield Finding("files", "cache", True, detail, clear)
+    yield MachineFinding("files", "cache", True, detail, clear)

@@ -7,7 +7,7 @@ import typer
 
 from lofid.cli._terminal import ERR, JsonOption, print_json
 from lofid.files import user_path
-from lofid.service.roles import DEFAULT, Role
+from lofid.protocol.roles import DEFAULT, Role
 
 app = typer.Typer(
     help="The keys with which clients may steer the daemon over tcp (CURVE).",
@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 
 if TYPE_CHECKING:
-    from lofid.service.keys import KeyStore
+    from lofid.protocol.curve import KeyStore
 
 SUFFIX = ".lofidkey"
 _ROLES = "; ".join(f"{role}: {role.meaning}" for role in Role)
@@ -117,7 +117,7 @@ def remove(name: Annotated[str, typer.Argument(help="The client.")]) -> None:
 
 
 def _store() -> "KeyStore":
-    from lofid.service.keys import KeyStore
-    from lofid.service.places import Places
+    from lofid.protocol.curve import KeyStore
+    from lofid.protocol.paths import SessionPaths
 
-    return KeyStore(Places.of().keys)
+    return KeyStore(SessionPaths.of().keys)

@@ -22,9 +22,9 @@ from lofid.cli._station import (
     chosen_seed,
     opened_station,
 )
-from lofid.cli._status import Status
+from lofid.cli._status import StatusLine
 from lofid.cli._terminal import ERR, StopRequest
-from lofid.outputs import KINDS, Label, parse
+from lofid.outputs import KINDS, FileLabel, parse
 from lofid.rwkv.choice import EngineName
 
 BARS_AHEAD = 2
@@ -65,7 +65,7 @@ def play(
     chosen = chosen_preset(preset, tempo, key)
     unopened = [parse(spec) for spec in output or ["device"]]
     for one in unopened:
-        one.label = Label(chosen.name, seed)
+        one.label = FileLabel(chosen.name, seed)
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         outputs = stack.enter_context(opened_outputs(unopened, chosen.settings, keep=True))
@@ -74,7 +74,7 @@ def play(
         )
         with ERR.status("Getting ready"):
             from lofid.cli._live import Coming, Writing
-            from lofid.service.transport import Transport
+            from lofid.playback.transport import Transport
             from lofid.sound.studio import BLOCK, Studio
 
             transport = Transport(Studio(chosen.settings, seed), seed)
@@ -83,7 +83,7 @@ def play(
             )
             bars = stack.enter_context(Ahead(station.bars(chosen.settings, seed), BARS_AHEAD))
             coming = Coming(bars, BARS_AHEAD)
-        status = stack.enter_context(Status(chosen.name, station))
+        status = stack.enter_context(StatusLine(chosen.name, station))
         writing = Writing(outputs)
         while not stop.wanted:
             transport.cue(coming.cues())

@@ -35,7 +35,7 @@ from lofid.music.midi import write_midi
 from lofid.music.notes import BEATS_PER_BAR
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
-from lofid.outputs import SAMPLE_RATE, Block, Label, Output, parse
+from lofid.outputs import SAMPLE_RATE, Block, FileLabel, Output, parse
 from lofid.processes import INTERRUPTED
 from lofid.rwkv.choice import EngineName
 
@@ -155,7 +155,7 @@ def _opened_files(out: Path, stems: bool, chosen: Preset, seed: int) -> Iterator
         paths |= {stem: out.with_stem(f"{out.stem}-{stem}") for stem in STEMS}
     unopened = [parse(f"file:{path}") for path in paths.values()]
     for name, output in zip(paths, unopened, strict=True):
-        output.label = Label(chosen.name, seed, "" if name == MIX else name)
+        output.label = FileLabel(chosen.name, seed, "" if name == MIX else name)
     with opened_outputs(unopened, chosen.settings, keep=False) as outputs:
         yield dict(zip(paths, outputs, strict=True))
 

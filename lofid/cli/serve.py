@@ -26,7 +26,7 @@ from lofid.outputs import KINDS
 from lofid.rwkv.choice import EngineName
 
 if TYPE_CHECKING:
-    from lofid.service.server import Tcp
+    from lofid.daemon.server import Tcp
 
 _KINDS = "; ".join(f"{kind.syntax}: {kind.description}" for kind in KINDS.values())
 
@@ -77,19 +77,19 @@ def serve(
     lofid ctl set music.tempo 72      (from another terminal)
     """
     from lofid.compose.preset import load_preset
-    from lofid.service import casting
-    from lofid.service.answers import Answers
-    from lofid.service.desk import Beginning, Desk
-    from lofid.service.memory import keep_tidy
-    from lofid.service.notify import Notifier
-    from lofid.service.places import Places
+    from lofid.daemon import model_choice
+    from lofid.daemon.desk import Beginning, Desk
+    from lofid.daemon.handlers import RequestHandlers
+    from lofid.daemon.memory import keep_tidy
+    from lofid.daemon.notify import Notifier
+    from lofid.protocol.paths import SessionPaths
 
     shown = logging.StreamHandler()
     shown.setFormatter(LogFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[shown])
     keep_tidy()
     notifier = Notifier.taken_from(os.environ)
-    places = Places.of(session)
+    places = SessionPaths.of(session)
     first = load_preset(preset)
     beginning = Beginning(
         preset=replace(first, style=first.style and named_from_here(first.style)),
@@ -100,7 +100,7 @@ def serve(
         "model": model,
         "keys-model": keys_model and keys_model.absolute(),
         "drums-model": drums_model and drums_model.absolute(),
-        casting.STYLE: style and named_from_here(style),
+        model_choice.STYLE: style and named_from_here(style),
     }
     desk = Desk(
         places,
@@ -126,7 +126,7 @@ def serve(
     )
     if desk.voices:
         ERR.print(
-            f"It plays {casting.in_words(desk.voices)}.",
+            f"It plays {model_choice.in_words(desk.voices)}.",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -139,12 +139,12 @@ def serve(
             markup=False,
             soft_wrap=True,
         )
-    desk.run(Answers(desk).answer)
+    desk.run(RequestHandlers(desk).answer)
 
 
 def _tcp(address: str | None) -> "Tcp | None":
     """Where to listen for clients from elsewhere, of ``HOST:PORT``."""
-    from lofid.service.server import Tcp
+    from lofid.daemon.server import Tcp
 
     if address is None:
         return None

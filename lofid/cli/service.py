@@ -7,7 +7,7 @@ import typer
 from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.cli._station import PresetOption
 from lofid.cli._terminal import ERR, OUT, JsonOption, print_json
-from lofid.service.units import Service, options_file
+from lofid.daemon.units import Service, options_file
 
 app = typer.Typer(
     help="Run the daemon under systemd: never stopped, taken up again after a crash.",

@@ -14,8 +14,8 @@ from lofid.cli.data import DataOption
 from lofid.errors import LofidError
 
 if TYPE_CHECKING:
-    from lofid.learn.journal import Progress
-    from lofid.learn.run import Report
+    from lofid.learn.journal import TrainingProgress
+    from lofid.learn.run import StepReport
     from lofid.learn.train import Trainer
 
 _RECENT = 300  # steps that the displayed loss is the mean of
@@ -193,7 +193,7 @@ def train(
     _print_result(result, path or out, json)
 
 
-def _print_result(result: "Report", path: Path, json: bool) -> None:
+def _print_result(result: "StepReport", path: Path, json: bool) -> None:
     from dataclasses import asdict
 
     if json:
@@ -210,7 +210,7 @@ def _print_result(result: "Report", path: Path, json: bool) -> None:
     )
 
 
-def _followed(trainer: "Trainer", steps: "Generator[Progress, None, None]") -> None:
+def _followed(trainer: "Trainer", steps: "Generator[TrainingProgress, None, None]") -> None:
     """Run through the steps behind a progress bar."""
     from collections import deque
 

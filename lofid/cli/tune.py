@@ -27,7 +27,7 @@ from lofid.files import alone_in, unfinished
 from lofid.rwkv.styles import Method, load_style, save_style, style_names, style_path
 
 if TYPE_CHECKING:
-    from lofid.learn.tune import Progress, Tuning
+    from lofid.learn.tune import Tuning, TuningProgress
     from lofid.rwkv.styles import Style
     from lofid.rwkv.weights import Model
 
@@ -227,7 +227,7 @@ def _plain(style: "Style") -> dict[str, object]:
 
 
 def _followed(
-    tuning: "Tuning", steps: "Generator[tuple[str, Progress], None, None]", path: Path
+    tuning: "Tuning", steps: "Generator[tuple[str, TuningProgress], None, None]", path: Path
 ) -> bool:
     """Run through the steps behind a progress bar; whether somebody stopped it.
 

@@ -24,8 +24,8 @@ from lofid.cli._roll import COLOURS, LANES, piano_roll
 from lofid.cli._terminal import OUT, JsonOption, StopRequest
 from lofid.errors import LofidError
 from lofid.music.notes import TICKS_PER_BAR, Part
-from lofid.service import protocol
-from lofid.service.protocol import BarInfo, Event, NoteInfo, Status
+from lofid.protocol import messages
+from lofid.protocol.messages import BarInfo, Event, NoteInfo, Status
 
 if TYPE_CHECKING:
     from lofid.client import Client
@@ -66,9 +66,9 @@ def watch(
             _draw(client, stop)
         else:
             for event in _events(client, stop):
-                if isinstance(event, protocol.BarEvent):
+                if isinstance(event, messages.BarEvent):
                     typer.echo(_line(event.bar))
-                elif isinstance(event, protocol.WarningEvent):
+                elif isinstance(event, messages.WarningEvent):
                     typer.echo(f"warning: {event.warning.text}", err=True)
 
 
@@ -90,18 +90,18 @@ class _Scene:
     def take(self, event: Event) -> None:
         """Learn from an event."""
         match event:
-            case protocol.StatusEvent():
+            case messages.StatusEvent():
                 self.renew(event.status)
-            case protocol.BarEvent():
+            case messages.BarEvent():
                 self.bar, self.began = event.bar, time.monotonic()
                 self.chord = event.bar.chords[0] if event.bar.chords else ""
-            case protocol.ChordEvent():
+            case messages.ChordEvent():
                 self.chord = event.symbol
-            case protocol.NotesEvent():
+            case messages.NotesEvent():
                 self.notes = event.notes
-            case protocol.LevelsEvent():
+            case messages.LevelsEvent():
                 self.peaks, self.loudness = event.peaks, event.loudness
-            case protocol.WarningEvent():
+            case messages.WarningEvent():
                 self.warning = event.warning.text
 
     def renew(self, status: Status) -> None:
@@ -117,7 +117,7 @@ class _Scene:
 
     def position(self) -> float:
         """The place in the bar, 0 to 1."""
-        if self.bar is None or self.status.state is not protocol.State.PLAYING:
+        if self.bar is None or self.status.state is not messages.PlayState.PLAYING:
             return 0.0
         return min(1.0, (time.monotonic() - self.began) / self.bar.seconds)
 
@@ -188,7 +188,7 @@ def _picture(scene: _Scene, size: tuple[int, int]) -> RenderableType:
 
 
 def _heading(status: Status) -> Text:
-    colour = "green" if status.state is protocol.State.PLAYING else "yellow"
+    colour = "green" if status.state is messages.PlayState.PLAYING else "yellow"
     parts: list[str | tuple[str, str]] = [
         ("lofid ", "bold"),
         f"{status.session} · ",

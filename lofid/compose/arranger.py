@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lofid.compose.bass import EIGHTH, bass_line
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import RandomStream, generator
 from lofid.compose.hands import comped, last_chord
 from lofid.compose.kit import drummed, last_hit
 from lofid.compose.lead import sung
@@ -72,7 +72,7 @@ class LoopPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenNotes:
     """What the players wrote for a bar, in the home key and on the straight grid."""
 
     comping: tuple[Note, ...] = ()
@@ -93,7 +93,7 @@ def arrange(
     groove: Groove,
     seed: int,
     place: LoopPlace,
-    written: Written,
+    written: WrittenNotes,
     *,
     pushed: bool = False,
 ) -> Arranged:
@@ -104,7 +104,7 @@ def arrange(
     if plan.final:
         return Arranged(_final(plan, groove, seed, place))
     hits = (
-        drummed(plan, _centred(written.drums), generator(seed, Stream.KIT, place.number))
+        drummed(plan, _centred(written.drums), generator(seed, RandomStream.KIT, place.number))
         if written.drums
         else []
     )
@@ -112,7 +112,7 @@ def arrange(
     chords = comped(
         plan,
         [replace(note, pitch=note.pitch + shift) for note in written.comping],
-        generator(seed, Stream.HANDS, place.number),
+        generator(seed, RandomStream.HANDS, place.number),
         pushed=pushed,
     )
     melody = [replace(note, pitch=note.pitch + shift) for note in written.melody]
@@ -164,7 +164,7 @@ def varied(bar: Bar, seed: int, times: int) -> Bar:
     Every note is struck a little otherwise, each part lies a little earlier or later as a whole,
     and now and then one of the softest hats is left out. Which notes there are, and the plan, stay.
     """
-    rng = generator(seed, Stream.STAND_IN, bar.plan.index, times)
+    rng = generator(seed, RandomStream.STAND_IN, bar.plan.index, times)
     ticks = round(_WANDERING * bar.plan.tempo * PPQ / 60_000)
     notes: dict[Part, tuple[Note, ...]] = {}
     for part in Part:
@@ -253,13 +253,13 @@ def _played(
 ) -> tuple[Note, ...]:
     """Notes with swing, the voice's timing and touch, in order of time."""
     ticks_per_ms = plan.tempo * PPQ / 60_000
-    timing = generator(seed, Stream.TIMING, place.number, attempt=list(Part).index(part))
+    timing = generator(seed, RandomStream.TIMING, place.number, attempt=list(Part).index(part))
     spread = timing.normal(0.0, groove.looseness, size=(8, 2, 3)).clip(-15, 15)
     spread -= spread.mean(axis=0)  # neither early nor late, neither more nor less swing
     spread[:, 1] *= _OFF_SHARE
-    touch = generator(seed, Stream.TOUCH, plan.index, attempt=list(Part).index(part))
+    touch = generator(seed, RandomStream.TOUCH, plan.index, attempt=list(Part).index(part))
     swing = _swing(plan, part)
-    hand = generator(seed, Stream.HANDS, place.number, attempt=1)
+    hand = generator(seed, RandomStream.HANDS, place.number, attempt=1)
     strums = _strums(notes, plan, hand) if part is Part.KEYS else {}
     played: list[Note] = []
     for note in sorted(notes):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import RandomStream, generator
 from lofid.music.chords import Chord
 from lofid.music.notes import DRUM_CLASS, PPQ, SIXTEENTH, TICKS_PER_BAR, DrumClass, Note
 from lofid.music.plan import BarPlan
@@ -29,7 +29,7 @@ def bass_line(plan: BarPlan, seed: int, number: int, drums: Sequence[Note]) -> t
     Pitches lie within E1-G2. The line depends on the place in the loop (``number``) and on the
     kicks, so it returns with them.
     """
-    rng = generator(seed, Stream.BASS, number)
+    rng = generator(seed, RandomStream.BASS, number)
     length = TICKS_PER_BAR // len(plan.chords)
     line = {share * length: low(chord.root) for share, chord in enumerate(plan.chords)}
     _add_near_kicks(line, plan, drums, rng)

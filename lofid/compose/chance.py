@@ -14,7 +14,7 @@ from lofid.errors import LofidError
 from lofid.music.parameters import HIGHEST_SEED
 
 
-class Stream(IntEnum):
+class RandomStream(IntEnum):
     """What a choice is about."""
 
     SONG = 1
@@ -42,7 +42,7 @@ def checked_seed(seed: int) -> int:
     return seed
 
 
-def generator(seed: int, stream: Stream, place: int, attempt: int = 0) -> np.random.Generator:
+def generator(seed: int, stream: RandomStream, place: int, attempt: int = 0) -> np.random.Generator:
     """The numbers of one stream (seed 0 to 2**64 - 1) at one place, for one attempt."""
     key = np.array([seed, stream], np.uint64)
     counter = np.array([0, 0, attempt, place], np.uint64)

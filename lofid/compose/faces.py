@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import RandomStream, generator
 from lofid.music.parameters import Settings
 from lofid.music.plan import Face
 
@@ -16,7 +16,7 @@ def drawn_face(settings: Settings, seed: int, number: int, previous: Face | None
     One of the instruments that differ is that of the first part, keys before melody, kit and bass,
     whose settings name several.
     """
-    rng = generator(seed, Stream.FACE, number)
+    rng = generator(seed, RandomStream.FACE, number)
     sound, before = settings.sound, previous
     drawn = {name: int(rng.integers(2**16)) for name in ("keys", "melody", "kit", "bass")}
     fresh = next((name for name in drawn if len(getattr(sound, name)) > 1), None)

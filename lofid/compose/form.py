@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import RandomStream, generator
 from lofid.compose.faces import drawn_face
 from lofid.music.chords import Chord, Key, Mode, Quality
 from lofid.music.notes import PPQ, Part
@@ -22,8 +22,8 @@ from lofid.music.plan import (
     Automation,
     BarPlan,
     Beat,
+    CompingFigure,
     Face,
-    Figure,
     Ride,
     Section,
     Timekeeper,
@@ -146,7 +146,7 @@ class Song:
 
     def chance(self, place: int, attempt: int = 0) -> np.random.Generator:
         """The song's own numbers for one of its choices."""
-        return generator(self.dice, Stream.FORM, place, attempt)
+        return generator(self.dice, RandomStream.FORM, place, attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Place:
 
 def compose_song(settings: Settings, seed: int, number: int, previous: Song | None) -> Song:
     """Choose a song, related to the one before and different from it where there is a choice."""
-    rng = generator(seed, Stream.SONG, number)
+    rng = generator(seed, RandomStream.SONG, number)
     key = _choose_key(settings, rng, previous)
     tempo_place = _choose_tempo(settings, rng, previous)
     dice = int(rng.integers(2**63))
@@ -527,27 +527,32 @@ def _resting(event: _Event, place: Place) -> frozenset[Part]:
     return frozenset()
 
 
-_SPARSE = (Figure.WRITTEN, Figure.SPLIT, Figure.THIN, Figure.TURN)
-_BUSY = (Figure.WRITTEN, Figure.ANSWER, Figure.SPLIT, Figure.THIN)
+_SPARSE = (CompingFigure.WRITTEN, CompingFigure.SPLIT, CompingFigure.THIN, CompingFigure.TURN)
+_BUSY = (CompingFigure.WRITTEN, CompingFigure.ANSWER, CompingFigure.SPLIT, CompingFigure.THIN)
 
 
-def _figure(settings: Settings, song: Song, place: Place) -> Figure:
+def _figure(settings: Settings, song: Song, place: Place) -> CompingFigure:
     """The hands' figure: bars of a loop answer each other, its last one differs in each pass."""
     if not song.dice or place.final:
-        return Figure.WRITTEN
+        return CompingFigure.WRITTEN
     words = _SPARSE if settings.music.density < 0.3 else _BUSY
     order = song.chance(300 + (place.stretch.loop is LoopName.B))
     own = [words[int(number)] for number in order.permutation(len(words))]
     varies = settings.form.variation > 0
     if place.closes_loop and varies:
-        turns = [Figure.PUSH, Figure.ANSWER, Figure.TURN, Figure.WRITTEN]
+        turns = [
+            CompingFigure.PUSH,
+            CompingFigure.ANSWER,
+            CompingFigure.TURN,
+            CompingFigure.WRITTEN,
+        ]
         figure = turns[place.turn % len(turns)]
     else:
         figure = own[
             (place.slot + (place.turn // 2 if place.slot == 2 and varies else 0)) % len(own)
         ]
-    if place.closes_stretch and figure is Figure.PUSH:
-        return Figure.TURN
+    if place.closes_stretch and figure is CompingFigure.PUSH:
+        return CompingFigure.TURN
     return figure
 
 
@@ -645,4 +650,4 @@ def _asks_fill(settings: Settings, seed: int, place: Place, index: int) -> bool:
     if not (place.closes_stretch or place.closes_phrase):
         return False
     chance = settings.groove.fills * (2.0 if place.closes_stretch else 1.0)
-    return bool(generator(seed, Stream.VARIATION, index, attempt=1).random() < chance)
+    return bool(generator(seed, RandomStream.VARIATION, index, attempt=1).random() < chance)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lofid.music.chords import Chord
 from lofid.music.notes import PPQ, SIXTEENTH, TICKS_PER_BAR, Note, Part
-from lofid.music.plan import BarPlan, Figure
+from lofid.music.plan import BarPlan, CompingFigure
 from lofid.music.scales import chord_scale
 from lofid.music.voicing import COMPING_COMPASS, is_cluster
 
@@ -166,15 +166,15 @@ def _figured(chords: Chords, plan: BarPlan, chances: np.ndarray) -> bool:
     if not chords:
         return False
     match plan.figure:
-        case Figure.PUSH if plan.following is not None:
+        case CompingFigure.PUSH if plan.following is not None:
             return _push(chords, plan, plan.following)
-        case Figure.ANSWER:
+        case CompingFigure.ANSWER:
             _answer(chords, float(chances[0]))
-        case Figure.SPLIT:
+        case CompingFigure.SPLIT:
             _split(chords, float(chances[1]))
-        case Figure.THIN if len(chords) > 1:
+        case CompingFigure.THIN if len(chords) > 1:
             chords.pop(max(chords))
-        case Figure.TURN:
+        case CompingFigure.TURN:
             _turn(chords, plan)
     return False
 

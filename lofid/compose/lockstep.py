@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from lofid.compose.player import Attempt, Played, Player, Task
-from lofid.kernels.bars import Bar, Flag, Real, Whole
-from lofid.kernels.bars import Phase as FlatPhase
+from lofid.kernels.bars import BarTable, Flag, FloatField, IntField
+from lofid.kernels.bars import TablePhase as FlatPhase
 
 ResultT = TypeVar("ResultT")
 KeysT = TypeVar("KeysT")
@@ -55,28 +55,28 @@ class OnThreads:
         self._second_thread.shutdown()
 
 
-def flat_bar(player: Player, header: Sequence[int], attempt: Attempt) -> Bar:
+def flat_bar(player: Player, header: Sequence[int], attempt: Attempt) -> BarTable:
     """What a device must know to write an attempt of which nothing is written or drawn yet.
 
     Its numbers are those that the attempt's generator, a Philox, would give next.
     """
     grammar, tables = player.grammar, attempt.rules.tables()
     numbers: Any = attempt.rng.bit_generator.state  # numpy types it as any mapping
-    return Bar(
+    return BarTable(
         whole={
             **tables.whole,
-            Whole.LONGEST: player.sampling.longest,
-            Whole.PHASE: FlatPhase[grammar.start.phase.name],
-            Whole.END: grammar.end,
-            Whole.POSITIONS: grammar.positions.start,
-            Whole.NOTES: grammar.notes.start,
-            Whole.STRIDE: grammar.stride,
-            Whole.LENGTHS: len(grammar.lengths) > 0,
+            IntField.LONGEST: player.sampling.longest,
+            IntField.PHASE: FlatPhase[grammar.start.phase.name],
+            IntField.END: grammar.end,
+            IntField.POSITIONS: grammar.positions.start,
+            IntField.NOTES: grammar.notes.start,
+            IntField.STRIDE: grammar.stride,
+            IntField.LENGTHS: len(grammar.lengths) > 0,
         },
         real={
             **tables.real,
-            Real.TEMPERATURE: player.sampling.temperature,
-            Real.TOP_P: player.sampling.top_p,
+            FloatField.TEMPERATURE: player.sampling.temperature,
+            FloatField.TOP_P: player.sampling.top_p,
         },
         flags={
             **tables.flags,
@@ -94,10 +94,10 @@ def flat_bar(player: Player, header: Sequence[int], attempt: Attempt) -> Bar:
     )
 
 
-def heard_bar(tokens: Sequence[int]) -> Bar:
+def heard_bar(tokens: Sequence[int]) -> BarTable:
     """What a device must know to hear a bar, header and events, and to write nothing."""
-    return Bar(
-        whole={Whole.PHASE: FlatPhase.CLOSED},
+    return BarTable(
+        whole={IntField.PHASE: FlatPhase.CLOSED},
         real={},
         flags={},
         bias=np.zeros((1, 0)),

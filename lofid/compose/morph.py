@@ -1,6 +1,6 @@
 """Settings between two settings."""
 
-from lofid.music.parameters import PARAMETERS, Kind, Settings
+from lofid.music.parameters import PARAMETERS, ParameterKind, Settings
 
 
 def morphed(start: Settings, end: Settings, share: float) -> Settings:
@@ -14,13 +14,16 @@ def morphed(start: Settings, end: Settings, share: float) -> Settings:
         return near
     settings = near
     for path, parameter in PARAMETERS.items():
-        if parameter.kind not in (Kind.NUMBER, Kind.INTEGER) or parameter.group == "midi":
+        if (
+            parameter.kind not in (ParameterKind.NUMBER, ParameterKind.INTEGER)
+            or parameter.group == "midi"
+        ):
             continue
         a, b = start.value(path), end.value(path)
         assert isinstance(a, int | float)
         assert isinstance(b, int | float)
         if a != b:
             between = a + (b - a) * share
-            whole = parameter.kind is Kind.INTEGER
+            whole = parameter.kind is ParameterKind.INTEGER
             settings = settings.with_value(path, round(between) if whole else between)
     return settings

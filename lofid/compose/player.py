@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lofid.compose.rules import Rules
 from lofid.errors import LofidError
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.tokens import drums, keys
 from lofid.tokens.grammar import Grammar, GrammarState, Phase
 
@@ -59,7 +59,7 @@ class Write:
     """
 
     header: Sequence[int]
-    state: State
+    state: ModelState
     attempts: Sequence[Attempt]
 
 
@@ -68,7 +68,7 @@ class Hear:
     """A bar that is played again, header and events, to be heard from ``state`` on."""
 
     tokens: Sequence[int]
-    state: State
+    state: ModelState
 
 
 Task = Write | Hear
@@ -84,7 +84,7 @@ class Played:
     """
 
     tokens: tuple[int, ...]
-    state: State
+    state: ModelState
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +98,15 @@ class Player:
     engine: Engine
     grammar: Grammar
     sampling: Sampling
-    beginning: State | None = None
+    beginning: ModelState | None = None
 
-    def initial_state(self) -> State:
+    def initial_state(self) -> ModelState:
         """The state before the first bar of a song."""
         if self.beginning is not None:
             return self.beginning.copy()
-        return State.zero(self.engine.config)
+        return ModelState.zero(self.engine.config)
 
-    def reminded(self, state: State) -> State:
+    def reminded(self, state: ModelState) -> ModelState:
         """The state as a pass of a loop begins with it: a tuned beginning is added once more.
 
         What a state was given first has faded after some twelve bars. The memory is linear in
@@ -188,16 +188,16 @@ class _Running:
 
     attempt: Attempt
     here: GrammarState
-    state: State
+    state: ModelState
     tokens: list[int] = field(default_factory=list)
 
 
-def keys_player(engine: Engine, beginning: State | None = None) -> Player:
+def keys_player(engine: Engine, beginning: ModelState | None = None) -> Player:
     """The keys' player on a model of the keys' vocabulary."""
     return Player(engine, keys.GRAMMAR, Sampling(temperature=0.95, longest=120), beginning)
 
 
-def drums_player(engine: Engine, beginning: State | None = None) -> Player:
+def drums_player(engine: Engine, beginning: ModelState | None = None) -> Player:
     """The drums' player; at temperature 1 the model loses its backbeat, at 0.9 it keeps it."""
     return Player(engine, drums.GRAMMAR, Sampling(temperature=0.9, longest=90), beginning)
 

@@ -18,8 +18,8 @@ from lofid.music.parameters import Settings
 from lofid.rwkv.choice import (
     REST,
     EngineName,
-    Role,
-    Running,
+    EngineRole,
+    RunningEngine,
     choose,
     open_engine,
     rest_after,
@@ -57,9 +57,9 @@ class Relay(Station):
     ) -> None:
         super().__init__(keys, drums)
         self.running = (
-            Running(faster.engine, faster.reason, Role.FASTER)
+            RunningEngine(faster.engine, faster.reason, EngineRole.FASTER)
             if faster
-            else Running(keys.engine.name, reason, Role.ONLY)
+            else RunningEngine(keys.engine.name, reason, EngineRole.ONLY)
         )
         self._own_engine = keys.engine.name
         self._faster = faster
@@ -93,7 +93,9 @@ class Relay(Station):
             return step
         if self._failures:
             self._failures = 0
-            self.running = Running(self._faster.engine, self._faster.reason, Role.FASTER)
+            self.running = RunningEngine(
+                self._faster.engine, self._faster.reason, EngineRole.FASTER
+            )
             self.told(f"The engine '{self._faster.engine}' works again, and writes.")
         return step
 
@@ -117,7 +119,7 @@ class Relay(Station):
         )
         name = self._faster.engine
         reason = f"the engine '{name}' failed ({why})"
-        self.running = Running(self._own_engine, reason, Role.STAND_IN)
+        self.running = RunningEngine(self._own_engine, reason, EngineRole.STAND_IN)
         self._failures += 1
         if self._rest is None:
             self._again_at = math.inf

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofid.compose.headers import dialled, melody_notes
-from lofid.kernels.bars import Flag, Kind, Real, Whole
+from lofid.kernels.bars import Flag, FloatField, IntField, PlayerKind
 from lofid.music.notes import SIXTEENTH, TICKS_PER_BAR, DrumClass, Part
 from lofid.music.plan import BarPlan
 from lofid.music.voicing import comping_pitches, is_cluster, melody_pitches
@@ -64,13 +64,13 @@ _HAT_ON_EIGHTHS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The rules of one bar as flat numbers; see :class:`~lofid.kernels.bars.Bar` for what they are.
+    """The rules of one bar as flat numbers; see :class:`~lofid.kernels.bars.BarTable` for what they are.
 
     ``bias``: float64 [chords, vocabulary].
     """
 
-    whole: Mapping[Whole, int]
-    real: Mapping[Real, float]
+    whole: Mapping[IntField, int]
+    real: Mapping[FloatField, float]
     flags: Mapping[Flag, range]
     bias: NDArray[np.float64]
     owed: tuple[tuple[int, int, int], ...]
@@ -221,24 +221,24 @@ class KeysRules:
         shift = self._plan.key.transposition
         clusters = sum(is_cluster(pitch + shift, pitch + 1 + shift) for pitch in keys.COMPING)
         whole = {
-            Whole.KIND: Kind.KEYS,
-            Whole.CHANGE: keys.POSITIONS // len(self._static),
-            Whole.KEPT: self._over is not None,
-            Whole.INTERVAL: lead_of_pitch - of_pitch,
-            Whole.CLEARANCE: _CLEARANCE,
-            Whole.LOWEST_LEAD: self._top + 1 + lead_of_pitch,
-            Whole.MOST_LEADS: self._most_leads,
-            Whole.FEWEST_NOTES: FEWEST_NOTES,
-            Whole.GATHERED: _GATHERED,
-            Whole.NOTES_AT_ONCE: _NOTES_AT_ONCE,
-            Whole.CLUSTERS_STOP: keys.COMPING_TOKENS.start + clusters,
+            IntField.KIND: PlayerKind.KEYS,
+            IntField.CHANGE: keys.POSITIONS // len(self._static),
+            IntField.KEPT: self._over is not None,
+            IntField.INTERVAL: lead_of_pitch - of_pitch,
+            IntField.CLEARANCE: _CLEARANCE,
+            IntField.LOWEST_LEAD: self._top + 1 + lead_of_pitch,
+            IntField.MOST_LEADS: self._most_leads,
+            IntField.FEWEST_NOTES: FEWEST_NOTES,
+            IntField.GATHERED: _GATHERED,
+            IntField.NOTES_AT_ONCE: _NOTES_AT_ONCE,
+            IntField.CLUSTERS_STOP: keys.COMPING_TOKENS.start + clusters,
         }
         real = {
-            Real.ENOUGH: self._enough,
-            Real.ONE_MORE: _ONE_MORE_CHORD,
-            Real.LEAVING_EARLY: _LEAVING_EARLY * (1 - self._plan.broken),
-            Real.CLIPPED: _CLIPPED,
-            Real.ENTERING_LATE: _ENTERING_LATE,
+            FloatField.ENOUGH: self._enough,
+            FloatField.ONE_MORE: _ONE_MORE_CHORD,
+            FloatField.LEAVING_EARLY: _LEAVING_EARLY * (1 - self._plan.broken),
+            FloatField.CLIPPED: _CLIPPED,
+            FloatField.ENTERING_LATE: _ENTERING_LATE,
         }
         flags = {
             Flag.COMPING: keys.COMPING_TOKENS,
@@ -360,12 +360,12 @@ class DrumsRules:
     def tables(self) -> Tables:
         """The rules for a device, of a bar of which nothing is written yet."""
         whole = {
-            Whole.KIND: Kind.DRUMS,
-            Whole.CHANGE: drums.POSITIONS,
-            Whole.MOST_CRASHES: MOST_CRASHES,
-            Whole.MOST_HITS: MOST_HITS,
+            IntField.KIND: PlayerKind.DRUMS,
+            IntField.CHANGE: drums.POSITIONS,
+            IntField.MOST_CRASHES: MOST_CRASHES,
+            IntField.MOST_HITS: MOST_HITS,
         }
-        real = {Real.ON_EIGHTHS: _HAT_ON_EIGHTHS}
+        real = {FloatField.ON_EIGHTHS: _HAT_ON_EIGHTHS}
         flags = {Flag.CRASH: _hits(DrumClass.CRASH)}
         if self._hat_leads:
             flags[Flag.HAT] = _hits(DrumClass.CLOSED_HAT)

@@ -38,7 +38,7 @@ from lofid.music.parameters import (
 from lofid.music.plan import Face, Section
 from lofid.music.progressions import Progression
 from lofid.rwkv.config import HEAD_SIZE
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.tokens import drums, keys
 from lofid.tokens.grammar import TokenError
 
@@ -235,9 +235,9 @@ class _Pool:
     """The models' states of a session, each different one once."""
 
     def __init__(self) -> None:
-        self._states: list[State] = []
+        self._states: list[ModelState] = []
 
-    def number(self, state: State) -> int:
+    def number(self, state: ModelState) -> int:
         """The number under which a state is kept."""
         for number, known in enumerate(self._states):
             if same_state(known, state):
@@ -403,7 +403,7 @@ def _read_state(state: _State, arrays: Mapping[str, NDArray[np.float32]]) -> Ses
         raise _Unfit(f"it stands at bar {state.bar} of a song of {song.bars}")
     used = {state.keys: state.keys, state.drums: state.drums}
 
-    def chosen(number: int, like: int) -> State:
+    def chosen(number: int, like: int) -> ModelState:
         if number >= len(states) or states[number].wkv.shape != states[like].wkv.shape:
             raise _Unfit("the shapes of its arrays do not fit each other")
         used[number] = number
@@ -447,9 +447,9 @@ def _read_state(state: _State, arrays: Mapping[str, NDArray[np.float32]]) -> Ses
     return read
 
 
-def _model_state(number: int, arrays: Mapping[str, NDArray[np.float32]]) -> State:
+def _model_state(number: int, arrays: Mapping[str, NDArray[np.float32]]) -> ModelState:
     try:
-        state = State(*(arrays[f"{number}.{field}"] for field in _FIELDS))
+        state = ModelState(*(arrays[f"{number}.{field}"] for field in _FIELDS))
     except KeyError as error:
         raise _Unfit(f"it lacks the array {error}") from error
     shape = state.wkv.shape
@@ -553,7 +553,7 @@ def check_models(
                 )
 
 
-def same_state(a: State, b: State) -> bool:
+def same_state(a: ModelState, b: ModelState) -> bool:
     """Whether two models' states are the same, bit for bit."""
     return a is b or all(
         np.array_equal(getattr(a, field).view(np.uint32), getattr(b, field).view(np.uint32))
@@ -569,7 +569,7 @@ def interned(after: SessionState, before: SessionState) -> SessionState:
     """
     known = [state for state in _states(before) if state is not None]
 
-    def kept(state: State) -> State:
+    def kept(state: ModelState) -> ModelState:
         return next((one for one in known if same_state(one, state)), state)
 
     def memory(loop: LoopMemory | None) -> LoopMemory | None:
@@ -593,7 +593,7 @@ def interned(after: SessionState, before: SessionState) -> SessionState:
     )
 
 
-def _states(state: SessionState) -> list[State | None]:
+def _states(state: SessionState) -> list[ModelState | None]:
     """All models' states that a session holds."""
     loops = [loop for loop in (state.a, state.b) if loop]
     afters = [after for loop in loops for after in (loop.keys.after, loop.drums.after)]
@@ -622,7 +622,7 @@ def _same_memory(a: LoopMemory | None, b: LoopMemory | None) -> bool:
     )
 
 
-def _same_after(a: State | None, b: State | None) -> bool:
+def _same_after(a: ModelState | None, b: ModelState | None) -> bool:
     return a is b if a is None or b is None else same_state(a, b)
 
 

@@ -11,11 +11,11 @@ from typing import Final, Generic
 
 from lofid.compose.lockstep import DrumsT, Half, KeysT, ResultT, flat_bar, heard_bar
 from lofid.compose.player import Hear, ModelFailure, Played, Player, Task
-from lofid.kernels.bars import Bar
+from lofid.kernels.bars import BarTable
 from lofid.kernels.sample import Sampler
 from lofid.kernels.weights import side_by_side
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.triton import STEPS, Deck, TritonEngine
 
 SLOTS: Final = 4
@@ -105,8 +105,8 @@ class Stacked:
 class _Job:
     """A bar for one slot; ``state`` is that before it, and then that after it."""
 
-    bar: Bar
-    state: State
+    bar: BarTable
+    state: ModelState
     tokens: list[int] = field(default_factory=list)
 
     def played(self) -> Played:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Self, TypeVar
 
-from lofid.compose.arranger import LoopPlace, Written, arrange
-from lofid.compose.chance import Stream, checked_seed, generator
+from lofid.compose.arranger import LoopPlace, WrittenNotes, arrange
+from lofid.compose.chance import RandomStream, checked_seed, generator
 from lofid.compose.form import (
     LoopName,
     Place,
@@ -47,7 +47,7 @@ from lofid.compose.rules import DrumsRules, KeysRules
 from lofid.music.notes import Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, BarPlan
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.tokens import drums, keys
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class KeysMemory:
 
     comping: tuple[Tokens | None, ...]
     lead: tuple[Tokens | None, ...]
-    after: State | None = None
+    after: ModelState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class DrumsMemory:
     """What is kept of the drums of a loop, in the same way."""
 
     bars: tuple[Tokens | None, ...]
-    after: State | None = None
+    after: ModelState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,16 @@ class SessionState:
     index: int
     song: Song
     bar: int
-    keys: State
-    drums: State
+    keys: ModelState
+    drums: ModelState
     a: LoopMemory | None = None
     b: LoopMemory | None = None
     pushed: bool = False
 
     @classmethod
-    def opening(cls, settings: Settings, seed: int, beginnings: tuple[State, State]) -> Self:
+    def opening(
+        cls, settings: Settings, seed: int, beginnings: tuple[ModelState, ModelState]
+    ) -> Self:
         """The state before the first bar; ``beginnings`` are the keys' and the drums'.
 
         Raises :class:`LofidError` for a seed outside 0 to 2**64 - 1.
@@ -159,7 +161,7 @@ class _Take:
     """One player's bar: its tokens, the state after it, and what the guards still hold against."""
 
     tokens: Tokens
-    state: State
+    state: ModelState
     findings: tuple[str, ...] = ()
 
 
@@ -219,7 +221,7 @@ class Station:
         return SessionState.opening(settings, seed, self.beginnings)
 
     @property
-    def beginnings(self) -> tuple[State, State]:
+    def beginnings(self) -> tuple[ModelState, ModelState]:
         """The states of keys and drums before the first bar of a song, in their style."""
         return self._keys.initial_state(), self._drums.initial_state()
 
@@ -271,7 +273,7 @@ class Station:
         )
         repeats = 0 if new else memory.repeats[slot] + 1
         memory = LoopMemory(keys_memory, drums_memory, _with(memory.repeats, slot, repeats))
-        notes = Written()
+        notes = WrittenNotes()
         if keys_take:
             heard = keys.decode_notes(keys_take.tokens)
             notes = replace(notes, comping=heard.comping, melody=heard.melody)
@@ -297,7 +299,7 @@ class Station:
     def _ended(self, state: SessionState, settings: Settings, plan: BarPlan, place: Place) -> Step:
         """A bar of a song's last chord, which no model writes."""
         loop_place = LoopPlace(state.song.number, 0, place.slot)
-        arranged = arrange(plan, settings.groove, state.seed, loop_place, Written())
+        arranged = arrange(plan, settings.groove, state.seed, loop_place, WrittenNotes())
         after = replace(state, index=state.index + 1, bar=state.bar + 1, pushed=False)
         return Step(Bar(plan, MappingProxyType(arranged.notes)), after)
 
@@ -343,7 +345,7 @@ def _keys_half(
     if plan.melody:
         lead = memory.lead[slot]
         if lead is None or vary.keys or vary.melody:
-            rng = generator(state.seed, Stream.KEYS, state.index, attempt=100)
+            rng = generator(state.seed, RandomStream.KEYS, state.index, attempt=100)
             attempt = Attempt(KeysRules(plan, over=comping), rng)
             (played,) = yield Write(header, state.keys, (attempt,))
             take = _Take(played.tokens, played.state)
@@ -362,7 +364,7 @@ def _keys_half(
 def _best_keys(state: SessionState, plan: BarPlan) -> Half[_Take]:
     """The best of a few attempts at a bar of comping from the same state."""
     attempts = [
-        Attempt(KeysRules(plan), generator(state.seed, Stream.KEYS, state.index, attempt))
+        Attempt(KeysRules(plan), generator(state.seed, RandomStream.KEYS, state.index, attempt))
         for attempt in range(CANDIDATES)
     ]
     written = yield Write(keys_header(plan), state.keys, attempts)
@@ -421,7 +423,7 @@ def _best_drums(
             [
                 Attempt(
                     DrumsRules(plan, backbeat=backbeat),
-                    generator(state.seed, Stream.DRUMS, state.index, attempt),
+                    generator(state.seed, RandomStream.DRUMS, state.index, attempt),
                 )
                 for attempt in which
             ],
@@ -474,7 +476,7 @@ class _Variation:
         bars = memory.drums.bars
         here, before = bars[place.slot], bars[place.slot - 1]
         over_and_over = here and before and place.closes_phrase and _same_pattern(here, before)
-        chance = generator(seed, Stream.VARIATION, plan.index).random(3)
+        chance = generator(seed, RandomStream.VARIATION, plan.index).random(3)
         drums_due = due and Part.DRUMS in settings.music.parts
         return cls(
             keys=bool(plan.parts & {Part.KEYS, Part.MELODY})

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lofid.compose.chance import Stream, checked_seed, generator
+from lofid.compose.chance import RandomStream, checked_seed, generator
 from lofid.compose.form import locate
 from lofid.compose.station import LoopMemory, SessionState
 
@@ -45,7 +45,7 @@ def another_turn(state: SessionState, turn: int) -> SessionState:
     heard even where the loop only returned; the models remember what led here. The seed is derived
     from the state's own and the turn.
     """
-    seed = generator(state.seed, Stream.TURN, turn).integers(2**64, dtype=np.uint64)
+    seed = generator(state.seed, RandomStream.TURN, turn).integers(2**64, dtype=np.uint64)
     turned = reseeded(state, int(seed))
     if state.bar == state.song.bars:
         return turned

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lofid.rwkv.shipped import shipped_model
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.styles import installed_model, load_style
 from lofid.rwkv.weights import Model
 from lofid.tokens import drums, keys
@@ -26,7 +26,7 @@ class Voice:
 
     model: Model
     identity: str
-    beginning: State | None = None
+    beginning: ModelState | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import psutil
 
+from bench.daemon import Daemon
 from lofid.compose.player import drums_player, keys_player
 from lofid.compose.preset import load_preset
 from lofid.compose.station import Station
 from lofid.errors import LofidError
-from lofid.judge.daemon import Daemon
 from lofid.judge.figures import Figure, Target
 from lofid.judge.player_view import player_python
 from lofid.music.midi import write_midi

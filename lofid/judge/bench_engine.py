@@ -33,7 +33,7 @@ from lofid.rwkv.config import RwkvConfig, sized
 from lofid.rwkv.cpu import STORAGES, CpuEngine, Storage
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.shipped import shipped_model
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import Model, ModelCard, Tensors, save_model, tensor_shapes
 from lofid.tokens import drums, keys
 
@@ -154,7 +154,7 @@ def _read(words: Any) -> Any:
 
 
 def _step(engine: Engine) -> Callable[[], object]:
-    state = State.zero(engine.config)
+    state = ModelState.zero(engine.config)
     rng = np.random.Generator(np.random.Philox(1))
     tokens = rng.integers(engine.config.vocabulary, size=64).tolist()
     place = 0
@@ -168,7 +168,7 @@ def _step(engine: Engine) -> Callable[[], object]:
 
 
 def _batch_step(engine: Engine) -> Callable[[], object]:
-    states = [State.zero(engine.config) for _ in range(BATCH)]
+    states = [ModelState.zero(engine.config) for _ in range(BATCH)]
     tokens = [stream % engine.config.vocabulary for stream in range(BATCH)]
     return lambda: engine.forward_batch(tokens, states)
 
@@ -400,7 +400,7 @@ def precision(models: Sequence[Model], tokens: int = 2000) -> list[Figure]:
     for name, model in zip(_VOCABULARIES, models, strict=True):
         config = model.card.config
         engines = {kind: CpuEngine(config, model.tensors, kind) for kind in STORAGES}
-        states = {kind: State.zero(config) for kind in STORAGES}
+        states = {kind: ModelState.zero(config) for kind in STORAGES}
         moved: dict[Storage, list[float]] = {kind: [] for kind in STORAGES if kind != "fp32"}
         rng = np.random.Generator(np.random.Philox(1))
         token = 0
@@ -441,7 +441,7 @@ def held_out(models: Sequence[Model], data: Path, tokens: int = 20_000) -> list[
         losses: dict[Storage, float] = {}
         for storage in STORAGES:
             engine = CpuEngine(model.card.config, model.tensors, storage)
-            state = State.zero(engine.config)
+            state = ModelState.zero(engine.config)
             lost = [
                 -float(_log_chances(engine.forward((token,), state))[after])
                 for token, after in itertools.pairwise(ids)
@@ -480,7 +480,7 @@ def long_run(engine: Engine, bars: int, progress: Progress, compared: int = 100)
             f"A long run of {bars} bars is too short to compare {compared} at both ends; ask for "
             f"{2 * compared} or more."
         )
-    state = State.zero(engine.config)
+    state = ModelState.zero(engine.config)
     rng = np.random.Generator(np.random.Philox(1))
     seconds, norms, not_finite = np.zeros(bars), np.zeros(bars), 0
     token = 0

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from lofid.rwkv.cpu import CpuEngine, Storage
 from lofid.rwkv.packed import is_known
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import load_model
 
 
 def main(path: Path, storage: Storage) -> None:
     """Take one step of the model with the CPU engine."""
     engine = CpuEngine.of(load_model(path, known=is_known), storage)
-    engine.forward((0,), State.zero(engine.config))
+    engine.forward((0,), ModelState.zero(engine.config))
     at = time.monotonic()
     print(json.dumps({"monotonic": at, "memory": _memory()}))
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from lofid.compose.preset import Preset
 from lofid.judge.loudness import Audio
-from lofid.judge.report import Take
+from lofid.judge.report import MeasuredTake
 from lofid.sound.studio import STEMS, Studio, rendered_bars
 
 
-def listen(preset: Preset, take: Take) -> tuple[Audio, Mapping[str, Audio]]:
+def listen(preset: Preset, take: MeasuredTake) -> tuple[Audio, Mapping[str, Audio]]:
     """The mix and the stems of a take, from its first bar line to the end of its last note.
 
     Raises :class:`LofidError` where a system library is missing.

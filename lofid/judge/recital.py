@@ -61,7 +61,7 @@ class Overlap:
     longest: int
 
 
-class Corpus:
+class KnownNotes:
     """Lines of notes, as :func:`steps`, in which runs are looked up."""
 
     def __init__(self, lines: Iterable[Steps]) -> None:

@@ -18,7 +18,7 @@ from lofid.judge import loudness
 from lofid.judge.figures import Figure, Share, Target
 from lofid.judge.listening import listen
 from lofid.judge.loudness import Audio
-from lofid.judge.report import Take
+from lofid.judge.report import MeasuredTake
 from lofid.music.notes import DRUM_CLASS, DrumClass, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, Section
@@ -135,7 +135,8 @@ def sidechain_depth(preset: Preset, bars: Sequence[Bar], seed: int) -> float:
     """
     free = Preset(preset.name, "", preset.settings.with_value("sound.sidechain", 0.0))
     pushed, plain = (
-        listen(one, Take(preset.name, seed, bars, Share()))[1]["keys"] for one in (preset, free)
+        listen(one, MeasuredTake(preset.name, seed, bars, Share()))[1]["keys"]
+        for one in (preset, free)
     )
     depths: list[float] = []
     for bar, line in zip(bars, bar_lines(bars), strict=False):
@@ -170,7 +171,7 @@ def rain_movement(seed: int, seconds: int = 60) -> float:
     return float(np.std(10 * np.log10(np.square(audio).mean(axis=1))))
 
 
-def record_figures(takes: Iterable[tuple[Preset, Take]]) -> list[Figure]:
+def record_figures(takes: Iterable[tuple[Preset, MeasuredTake]]) -> list[Figure]:
     """Medians over the takes of each preset, beside the ranges asked for."""
     by_preset: dict[str, list[RecordSound]] = {}
     depths: dict[str, list[float]] = {}
@@ -202,7 +203,7 @@ def record_figures(takes: Iterable[tuple[Preset, Take]]) -> list[Figure]:
     return figures
 
 
-def _depth_of(preset: Preset, take: Take) -> float:
+def _depth_of(preset: Preset, take: MeasuredTake) -> float:
     """The side-chain's depth over the first eight bars in which both keys and drums play."""
     both = [bar for bar in take.bars if Part.KEYS in bar.notes and Part.DRUMS in bar.notes]
     return sidechain_depth(preset, both[:8], take.seed) if both else math.nan

@@ -20,7 +20,7 @@ _TRAINING_EVERY = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class MeasuredTake:
     """What one station wrote: ``legal`` counts the bars whose tokens decode under the grammar."""
 
     preset: str
@@ -53,7 +53,7 @@ class Humans:
         )
 
 
-def musical_figures(takes: Sequence[Take], humans: Humans | None = None) -> list[Figure]:
+def musical_figures(takes: Sequence[MeasuredTake], humans: Humans | None = None) -> list[Figure]:
     """The figures of harmony, groove, repetition and form over all takes together."""
     bars = [bar for take in takes for bar in take.bars]
     songs = list(chain.from_iterable(humans.songs)) if humans else []
@@ -167,7 +167,7 @@ def _groove(bars: Sequence[Bar], grooves: Sequence[Bar]) -> list[Figure]:
     ]
 
 
-def _repetition(takes: Sequence[Take], humans: Humans | None) -> list[Figure]:
+def _repetition(takes: Sequence[MeasuredTake], humans: Humans | None) -> list[Figure]:
     group = "Repetition"
     songs = humans.songs if humans else ()
 
@@ -210,7 +210,7 @@ def _repetition(takes: Sequence[Take], humans: Humans | None) -> list[Figure]:
     ]
 
 
-def _lines(takes: Sequence[Take], songs: Sequence[Bar]) -> list[Figure]:
+def _lines(takes: Sequence[MeasuredTake], songs: Sequence[Bar]) -> list[Figure]:
     group = "Lines and dynamics"
     bars = [bar for take in takes for bar in take.bars]
     sung = [
@@ -261,7 +261,7 @@ def _lines(takes: Sequence[Take], songs: Sequence[Bar]) -> list[Figure]:
     ]
 
 
-def recital_figures(takes: Sequence[Take], humans: Humans) -> list[Figure]:
+def recital_figures(takes: Sequence[MeasuredTake], humans: Humans) -> list[Figure]:
     """What takes share with the training songs, beside what held-out songs share with them.
 
     Of the takes and of the songs stand the median and the 95th percentile: two songs of POP909 are
@@ -275,7 +275,7 @@ def recital_figures(takes: Sequence[Take], humans: Humans) -> list[Figure]:
             found = (recital.steps([bar.notes.get(part, ()) for bar in bars]) for bars in of)
             return [line for line in found if len(line) >= recital.NOTES]
 
-        corpus = recital.Corpus(lines(humans.training))
+        corpus = recital.KnownNotes(lines(humans.training))
         ours = [corpus.overlap(line) for line in lines(take.bars for take in takes)]
         theirs = [corpus.overlap(line) for line in lines(humans.songs)]
         for percent, name in ((50, "median"), (95, "95th percentile")):
@@ -344,7 +344,7 @@ def sound_figures(
     return figures
 
 
-def layer_table(takes: Sequence[Take]) -> Table:
+def layer_table(takes: Sequence[MeasuredTake]) -> Table:
     """Which parts sound in which sections, as a table for the terminal."""
     table = Table(title="Sections and layers", title_justify="left")
     for heading in ("section", "bars", *Part):

@@ -8,7 +8,7 @@ from lofid.compose.player import Played, Player, Task, Write, drums_player, keys
 from lofid.compose.preset import Preset
 from lofid.compose.station import Station
 from lofid.judge.figures import Share
-from lofid.judge.report import Take
+from lofid.judge.report import MeasuredTake
 from lofid.rwkv.engine import Engine
 from lofid.tokens import drums, keys
 from lofid.tokens.grammar import TokenError
@@ -44,7 +44,7 @@ class _Witness(Player):
 
 def write_take(
     preset: Preset, seed: int, bars: int, keys_engine: Engine, drums_engine: Engine
-) -> Take:
+) -> MeasuredTake:
     """The first ``bars`` bars of a station; every attempt of a player counts for legality."""
     players = (
         _Witness.of(keys_player(keys_engine)),
@@ -53,4 +53,4 @@ def write_take(
     with Station(*players) as station:
         written = list(itertools.islice(station.bars(preset.settings, seed), bars))
     legal = players[0].legal(keys.decode_notes) + players[1].legal(drums.decode_notes)
-    return Take(preset.name, seed, written, legal)
+    return MeasuredTake(preset.name, seed, written, legal)

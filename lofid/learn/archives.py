@@ -11,7 +11,7 @@ from pathlib import Path
 from lofid.errors import LofidError
 from lofid.files import xdg_folder
 from lofid.learn.unpack import Unsafe, tarred
-from lofid.music.midi import Song, parse_midi
+from lofid.music.midi import MidiSong, parse_midi
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Archive:
     rows: list[dict[str, str]]
     files: dict[str, bytes]
 
-    def song(self, path: str) -> Song:
+    def song(self, path: str) -> MidiSong:
         """One of its MIDI files; raises :class:`LofidError` for a missing or damaged one."""
         if path not in self.files:
             raise LofidError(

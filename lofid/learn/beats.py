@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lofid.music.midi import Song, Track
+from lofid.music.midi import MidiSong, Track
 from lofid.music.notes import (
     BEATS_PER_BAR,
     DRUM_CLASS,
@@ -84,7 +84,7 @@ def _moved(tracks: Iterable[Track], ticks: int) -> tuple[Track, ...]:
     )
 
 
-def aligned(song: Song, metre_known: bool) -> tuple[tuple[Track, ...], float] | None:
+def aligned(song: MidiSong, metre_known: bool) -> tuple[tuple[Track, ...], float] | None:
     """The tracks with bar lines at multiples of 1920 ticks, and the mean tempo in BPM.
 
     ``metre_known`` says that the file's own bar lines hold if its notes lie on its grid. None where
@@ -151,13 +151,13 @@ def _hits(tracks: Iterable[Track], drum: DrumClass) -> Floats:
     )
 
 
-def _mean_tempo(song: Song, onsets: Floats) -> float:
+def _mean_tempo(song: MidiSong, onsets: Floats) -> float:
     first, last = int(onsets[0]), int(onsets[-1])
     seconds = song.seconds(last) - song.seconds(first)
     return (last - first) / PPQ * 60 / seconds if seconds > 0 else song.tempi[0].bpm
 
 
-def _times(song: Song, ticks: Floats) -> Floats:
+def _times(song: MidiSong, ticks: Floats) -> Floats:
     """Seconds of ticks, through the tempo map."""
     marks = np.array([tempo.tick for tempo in song.tempi], np.float64)
     slopes = np.array([60 / (tempo.bpm * PPQ) for tempo in song.tempi])
@@ -167,7 +167,7 @@ def _times(song: Song, ticks: Floats) -> Floats:
     return seconds
 
 
-def _tracked(song: Song) -> tuple[tuple[Track, ...], float] | None:
+def _tracked(song: MidiSong) -> tuple[tuple[Track, ...], float] | None:
     """Beats by ear: every beat becomes 480 ticks."""
     notes = [note for track in song.tracks for note in track.notes]
     starts = _times(song, np.array([note.start for note in notes], np.float64))

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lofid.learn.forerunners import Gpt, Recurrent
-from lofid.learn.sequences import Corpus, Stream
+from lofid.learn.sequences import Corpus, TokenStream
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.reference import Rwkv6, zero_state
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.tokens import drums, keys
 from lofid.tokens.grammar import Grammar, Phase
 
@@ -100,7 +100,7 @@ class EngineReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._state = State.zero(engine.config)
+        self._state = ModelState.zero(engine.config)
 
     def read(self, token: int) -> NDArray[np.float32]:
         """The logits [vocabulary] after one more token."""
@@ -122,7 +122,7 @@ def reader(model: nn.Module) -> Reader:
     return _CarryingReader(model)
 
 
-def bars(stream: Stream) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+def bars(stream: TokenStream) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Header and events of each bar of a stream."""
     event = stream.is_event
     begins = np.flatnonzero(np.diff(event.astype(np.int8), prepend=1) == -1)
@@ -193,7 +193,7 @@ def generate(music: Reader, corpus: Corpus, seed: int, long: int = LONG) -> Gene
 
 
 @torch.no_grad()
-def windowed_loss(model: Gpt, stream: Stream) -> float:
+def windowed_loss(model: Gpt, stream: TokenStream) -> float:
     """Held-out loss of a GPT in nats a note, each token seen behind half a context at least.
 
     In the training loop its tokens see half a context on average, and those after a cut nothing:

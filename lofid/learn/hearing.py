@@ -1,6 +1,6 @@
 """One MIDI file as a piece to learn from: judged, set on the beat, split into parts, labelled.
 
-What cannot be used is :class:`Refused` with a reason. This module knows one file at a time; it must
+What cannot be used is :class:`Unusable` with a reason. This module knows one file at a time; it must
 not know folders, tokens or models.
 """
 
@@ -21,7 +21,7 @@ from lofid.files import read_file
 from lofid.learn.beats import aligned
 from lofid.learn.estimate import estimate_chords, estimate_keys, profiles
 from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece, cut_bars, moved, trimmed
-from lofid.music.midi import Song, Tempo, TimeSignature, Track, parse_midi, without_overlaps
+from lofid.music.midi import MidiSong, Tempo, TimeSignature, Track, parse_midi, without_overlaps
 from lofid.music.notes import DRUM_CLASS, PPQ, SIXTEENTH, TICKS_PER_BAR, Note
 from lofid.tokens.drums import STYLE as DRUM_STYLES
 
@@ -58,7 +58,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
 
 
-class Refused(Exception):  # the file was refused; nothing went wrong
+class Unusable(Exception):  # the file was refused; nothing went wrong
     """A file that cannot be used, and why."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
@@ -78,15 +78,15 @@ class HeardSong:
 def hear(path: Path, style: str) -> HeardSong:
     """The pieces of a MIDI file; ``style`` names the drums' if it is one of theirs.
 
-    Raises :class:`Refused`.
+    Raises :class:`Unusable`.
     """
     song = _in_four(_readable(path))
     found = aligned(song, _metre_known(song.signatures))
     if found is None:
-        raise Refused(Reason.NO_BEAT, "its notes keep to no grid and no beat was heard in them")
+        raise Unusable(Reason.NO_BEAT, "its notes keep to no grid and no beat was heard in them")
     tracks, tempo = found
     if not TEMPI[0] <= tempo <= TEMPI[1]:
-        raise Refused(Reason.TEMPO, f"{tempo:.0f} BPM")
+        raise Unusable(Reason.TEMPO, f"{tempo:.0f} BPM")
     drum_tracks = [track for track in tracks if _is_drums(track)]
     pitched = [
         track for track in tracks if not _is_drums(track) and track.program not in _EFFECT_PROGRAMS
@@ -96,34 +96,34 @@ def hear(path: Path, style: str) -> HeardSong:
     keys = _keys(pitched, f"own:{digest}", tempo)
     drums = _drums(hits, f"own:{digest}", tempo, style)
     if keys is None and drums is None:
-        raise Refused(Reason.TOO_SHORT, f"fewer than {MIN_NOTES} notes for keys or drums")
+        raise Unusable(Reason.TOO_SHORT, f"fewer than {MIN_NOTES} notes for keys or drums")
     return HeardSong(digest, keys, drums)
 
 
-def _readable(path: Path) -> Song:
+def _readable(path: Path) -> MidiSong:
     """The music of a file that has some, within reason."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise Refused(Reason.TOO_LONG, f"{size / 1e6:.1f} MB")
+            raise Unusable(Reason.TOO_LONG, f"{size / 1e6:.1f} MB")
         song = parse_midi(read_file(path, "MIDI file", MAX_BYTES), path)
     except OSError as error:
-        raise Refused(Reason.DAMAGED, f"cannot be read: {error.strerror}") from error
+        raise Unusable(Reason.DAMAGED, f"cannot be read: {error.strerror}") from error
     except LofidError as error:
-        raise Refused(Reason.DAMAGED, str(error)) from error
+        raise Unusable(Reason.DAMAGED, str(error)) from error
     notes = [note for track in song.tracks for note in track.notes]
     if not notes:
-        raise Refused(Reason.EMPTY)
+        raise Unusable(Reason.EMPTY)
     if len(notes) > MAX_NOTES:
-        raise Refused(Reason.TOO_LONG, f"{len(notes)} notes")
+        raise Unusable(Reason.TOO_LONG, f"{len(notes)} notes")
     if len({note.pitch for note in notes}) == 1:
-        raise Refused(Reason.ONE_NOTE)
+        raise Unusable(Reason.ONE_NOTE)
     slowest, fastest = (pick(tempo.bpm for tempo in song.tempi) for pick in (min, max))
     if fastest > 1000 or slowest < 5:
-        raise Refused(Reason.TEMPO, f"{slowest:.0f} to {fastest:.0f} BPM")
+        raise Unusable(Reason.TEMPO, f"{slowest:.0f} to {fastest:.0f} BPM")
     minutes = song.seconds(max(note.start for note in notes)) / 60
     if minutes > MAX_MINUTES:
-        raise Refused(Reason.TOO_LONG, f"{minutes:.0f} minutes")
+        raise Unusable(Reason.TOO_LONG, f"{minutes:.0f} minutes")
     return song
 
 
@@ -136,7 +136,7 @@ def _metre_known(signatures: Sequence[TimeSignature]) -> bool:
     return any(_is_four(signature) for signature in signatures)
 
 
-def _in_four(song: Song) -> Song:
+def _in_four(song: MidiSong) -> MidiSong:
     """The song's stretches in 4/4, one after another, each from a bar line on.
 
     Bars of one quarter, as some programs write them, say nothing about the metre. Refused where a
@@ -162,9 +162,9 @@ def _in_four(song: Song) -> Song:
     ]
     if sum(len(track.notes) for track in tracks) < 0.9 * len(starts):
         others = sorted({f"{m.numerator}/{m.denominator}" for m in marks if not _is_four(m)})
-        raise Refused(Reason.NOT_FOUR_FOUR, ", ".join(others[:_METRES_NAMED]))
+        raise Unusable(Reason.NOT_FOUR_FOUR, ", ".join(others[:_METRES_NAMED]))
     kept = tuple(track for track in tracks if track.notes)
-    return Song(_tempi(song.tempi, stretches), (TimeSignature(0, 4, 4),), (), kept)
+    return MidiSong(_tempi(song.tempi, stretches), (TimeSignature(0, 4, 4),), (), kept)
 
 
 @dataclass(frozen=True, slots=True)

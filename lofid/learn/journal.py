@@ -23,7 +23,7 @@ _SCALARS_EVERY = 10  # steps
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """One step: its loss in nats an event token, the rate, and tokens seen so far.
 
     Where it was measured also the loss on the choosing half: the mean over styles in nats a note,
@@ -67,7 +67,7 @@ class Journal:
             if error is None:
                 raise self._unwritable(failed) from failed
 
-    def add(self, progress: Progress, tokens_per_step: int) -> None:
+    def add(self, progress: TrainingProgress, tokens_per_step: int) -> None:
         """Append a step; raises :class:`LofidError` where it cannot be written."""
         try:
             self._add(progress, tokens_per_step)
@@ -80,7 +80,7 @@ class Journal:
             "there, and the same command goes on from the last checkpoint."
         )
 
-    def _add(self, progress: Progress, tokens_per_step: int) -> None:
+    def _add(self, progress: TrainingProgress, tokens_per_step: int) -> None:
         line = {name: value for name, value in asdict(progress).items() if value is not None}
         self._log.write(json.dumps(line) + "\n")
         if progress.step % _SCALARS_EVERY == 0 or progress.held_out is not None:

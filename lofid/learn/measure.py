@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lofid.learn.sequences import ON_GRID, Span, Stream
+from lofid.learn.sequences import ON_GRID, Span, TokenStream
 
 SAMPLES = 2000
 """How often pieces are drawn anew for an interval."""
@@ -32,12 +32,12 @@ class Batch:
     places: tuple[int, ...]
 
 
-def spans_of(stream: Stream) -> tuple[Span, ...]:
+def spans_of(stream: TokenStream) -> tuple[Span, ...]:
     """The pieces of a stream; all of it where none are marked."""
     return stream.spans or (Span("", "all", len(stream.tokens), stream.notes),)
 
 
-def batches(stream: Stream, rows: int) -> Iterator[Batch]:
+def batches(stream: TokenStream, rows: int) -> Iterator[Batch]:
     """All pieces of a stream, so many at a time, those of like length together."""
     lengths = [span.tokens for span in spans_of(stream)]
     begins = np.cumsum([0, *lengths])
@@ -60,7 +60,7 @@ the nats of those after the first that count [rows, T], summed by row [rows]."""
 
 
 def nats_by_piece(
-    stream: Stream, rows: int, context: int, begin: Callable[[], Read]
+    stream: TokenStream, rows: int, context: int, begin: Callable[[], Read]
 ) -> list[float]:
     """Nats lost on each piece of a stream, read ``rows`` at a time in parts of ``context`` tokens.
 
@@ -95,7 +95,7 @@ class Measured:
     pieces: tuple[PieceLoss, ...]
 
     @classmethod
-    def of(cls, stream: Stream, nats: Sequence[float]) -> "Measured":
+    def of(cls, stream: TokenStream, nats: Sequence[float]) -> "Measured":
         """What is lost on each piece of a stream."""
         begins = np.cumsum([0, *(span.tokens for span in spans_of(stream))])
         return cls(

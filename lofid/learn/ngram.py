@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lofid.learn.sequences import Stream
+from lofid.learn.sequences import TokenStream
 
 Ids = NDArray[np.int64]
 
@@ -28,7 +28,7 @@ def _codes(tokens: Ids, order: int, vocabulary: int) -> Ids:
 class KneserNey:
     """An n-gram model of event tokens; ``vocabulary ** order`` must fit 63 bits."""
 
-    def __init__(self, streams: Sequence[Stream], vocabulary: int, order: int) -> None:
+    def __init__(self, streams: Sequence[TokenStream], vocabulary: int, order: int) -> None:
         self._vocabulary, self.order = vocabulary, order
         counts: list[tuple[Ids, Ids]] = []
         for size in range(1, order + 1):
@@ -55,7 +55,7 @@ class KneserNey:
         kinds = np.diff(np.append(first, len(grams)))
         return grams, seen, discount, contexts, totals, kinds
 
-    def loss(self, stream: Stream) -> float:
+    def loss(self, stream: TokenStream) -> float:
         """Mean nats an event token."""
         tokens = stream.tokens.astype(np.int64)
         events = np.flatnonzero(stream.is_event)

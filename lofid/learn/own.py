@@ -27,7 +27,7 @@ import msgspec
 from lofid.errors import LofidError
 from lofid.files import path_as_text, read_file, write_durably
 from lofid.learn.archives import data_folder
-from lofid.learn.hearing import Reason, Refused, hear
+from lofid.learn.hearing import Reason, Unusable, hear
 from lofid.learn.pieces import DrumsPiece, KeysBar, KeysPiece
 from lofid.music.chords import Chord
 from lofid.music.notes import Note
@@ -41,7 +41,7 @@ SUFFIXES = (".mid", ".midi", ".kar", ".smf", ".rmi")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileFinding:
     """A file that was left out; ``path`` inside the folder, ``detail`` says more or is empty."""
 
     path: str
@@ -98,7 +98,7 @@ _ADVICE = {
 class NothingUsable(LofidError):
     """No file of a folder can be used; ``findings`` say why, file by file."""
 
-    def __init__(self, folder: Path, findings: Sequence[Finding]) -> None:
+    def __init__(self, folder: Path, findings: Sequence[FileFinding]) -> None:
         self.findings = tuple(findings)
         (commonest, _), *_ = Counter(finding.reason for finding in findings).most_common(1)
         advice = _ADVICE.get(commonest, "add files with more music in them")
@@ -110,7 +110,7 @@ class NothingUsable(LofidError):
 
 def own_pieces(
     folder: Path, heard: Callable[[int, int], None] | None = None
-) -> tuple[OwnPieces, tuple[Finding, ...]]:
+) -> tuple[OwnPieces, tuple[FileFinding, ...]]:
     """The pieces of a folder of MIDI files or of a prepared set, and what was left out of it.
 
     The name of a set in the user's data folder will do, where no folder is called so. ``heard`` is
@@ -138,11 +138,11 @@ def own_pieces(
             style = path_as_text(inside.parts[0]) if len(inside.parts) > 1 else ""
             song = hear(path, style)
             if song.digest in known:
-                raise Refused(Reason.DUPLICATE, f"the same notes as {known[song.digest]}")
+                raise Unusable(Reason.DUPLICATE, f"the same notes as {known[song.digest]}")
             known[song.digest] = name
             songs.append(OwnSong(name, style, song.keys, song.drums))
-        except Refused as refused:
-            findings.append(Finding(name, refused.reason, path_as_text(refused.detail)))
+        except Unusable as refused:
+            findings.append(FileFinding(name, refused.reason, path_as_text(refused.detail)))
         if heard is not None:
             heard(index + 1, len(files))
     if not songs:
@@ -150,17 +150,17 @@ def own_pieces(
     return OwnPieces(tuple(songs)), tuple(findings)
 
 
-def _midi_files(folder: Path) -> tuple[list[Path], list[Finding]]:
+def _midi_files(folder: Path) -> tuple[list[Path], list[FileFinding]]:
     """The MIDI files below a folder, in order, and the folders that nobody may look into.
 
     Links are followed; a folder that is reached by several ways is entered once.
     """
-    findings: list[Finding] = []
+    findings: list[FileFinding] = []
 
     def unreadable(error: OSError) -> None:
         inside = Path(str(error.filename)).relative_to(folder)
         reason = f"cannot be read: {error.strerror}"
-        findings.append(Finding(path_as_text(inside), Reason.DAMAGED, reason))
+        findings.append(FileFinding(path_as_text(inside), Reason.DAMAGED, reason))
 
     files: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -177,7 +177,7 @@ def _midi_files(folder: Path) -> tuple[list[Path], list[Finding]]:
     return sorted(files), findings
 
 
-def in_numbers(findings: Sequence[Finding]) -> str:
+def in_numbers(findings: Sequence[FileFinding]) -> str:
     """How many were left out for which reason: ``2 not in 4/4, 1 damaged``."""
     counted = Counter(finding.reason for finding in findings)
     return ", ".join(f"{count} {reason}" for reason, count in counted.most_common())
@@ -230,7 +230,7 @@ class OwnManifest(msgspec.Struct):
     drums_bars: int
     pieces: str
     sha256: str
-    left_out: tuple[Finding, ...]
+    left_out: tuple[FileFinding, ...]
 
 
 def own_folder(data: Path, name: str) -> Path:
@@ -245,7 +245,7 @@ def own_folder(data: Path, name: str) -> Path:
     return data / "own" / name
 
 
-def save_own(data: Path, name: str, pieces: OwnPieces, findings: Sequence[Finding]) -> Path:
+def save_own(data: Path, name: str, pieces: OwnPieces, findings: Sequence[FileFinding]) -> Path:
     """Keep pieces as the set ``name``, in place of one of that name; returns its folder.
 
     The manifest is written last: a set is complete or as it was before. Raises
@@ -296,7 +296,7 @@ def own_manifest(folder: Path) -> OwnManifest:
     return manifest
 
 
-def load_own(folder: Path) -> tuple[OwnPieces, tuple[Finding, ...]]:
+def load_own(folder: Path) -> tuple[OwnPieces, tuple[FileFinding, ...]]:
     """A prepared set; raises :class:`LofidError` for one that is damaged or of another version."""
     manifest = own_manifest(folder)
     try:

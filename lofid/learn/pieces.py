@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from lofid.learn.archives import Archive
 from lofid.learn.harmony import name_chord
 from lofid.music.chords import Chord, Key, Quality
-from lofid.music.midi import Song, split_bars
+from lofid.music.midi import MidiSong, split_bars
 from lofid.music.notes import DRUM_CLASS, PPQ, TICKS_PER_BAR, Note
 
 HALF_BAR = TICKS_PER_BAR // 2
@@ -109,7 +109,7 @@ def cut_bars(notes: Iterable[Note], count: int, grid: int) -> list[tuple[Note, .
     return bars + [()] * (count - len(bars))
 
 
-def _all_notes(song: Song) -> list[Note]:
+def _all_notes(song: MidiSong) -> list[Note]:
     return sorted(note for track in song.tracks for note in track.notes)
 
 
@@ -136,7 +136,7 @@ def half_bar_chords(chord_notes: Sequence[Note], count: int) -> list[Chord | Non
     return [chords.most_common(1)[0][0] if chords else None for chords in longest]
 
 
-def _label_parts(merged: Sequence[Note], original: Song) -> dict[str, list[Note]]:
+def _label_parts(merged: Sequence[Note], original: MidiSong) -> dict[str, list[Note]]:
     """Sort the merged notes of POP909-CL into the tracks of the original POP909.
 
     The two differ by a constant number of ticks a song: the most frequent difference between

@@ -25,7 +25,7 @@ from lofid.learn import shards, thesis
 from lofid.learn.archives import fingerprint
 from lofid.learn.configs import Network, PlayerName, TokenForm, TrainConfig, TrainSettings
 from lofid.learn.forerunners import ForerunnerConfig
-from lofid.learn.journal import Journal, Progress
+from lofid.learn.journal import Journal, TrainingProgress
 from lofid.learn.measure import interval
 from lofid.learn.ngram import KneserNey
 from lofid.learn.samples import PLAYERS, write_sample
@@ -34,7 +34,7 @@ from lofid.learn.shards import Recipe
 from lofid.learn.sources import SOURCES
 from lofid.learn.train import Shape, Trainer
 from lofid.rwkv.config import RwkvConfig
-from lofid.rwkv.reference import Block
+from lofid.rwkv.reference import RwkvBlock
 from lofid.rwkv.weights import Model, ModelCard, save_folder, save_model
 from lofid.tokens.thesis import VOCABULARY as THESIS_VOCABULARY
 
@@ -171,7 +171,7 @@ def _strategy(name: str, settings: TrainSettings, on_gpu: bool) -> Strategy:
     if not on_gpu:
         raise LofidError(f"The strategy '{name}' needs GPUs; train with --strategy ddp.")
     if name == "fsdp":
-        return FSDPStrategy(auto_wrap_policy={Block}, state_dict_type="full")
+        return FSDPStrategy(auto_wrap_policy={RwkvBlock}, state_dict_type="full")
     if find_spec("deepspeed") is None:
         raise LofidError(
             "The strategy 'deepspeed_stage_2' needs DeepSpeed; install it with: pip install "
@@ -242,7 +242,7 @@ def run(
     minutes: float | None,
     stop: Callable[[], bool] = lambda: False,
     sample_steps: int = 0,
-) -> Generator[Progress, None, None]:
+) -> Generator[TrainingProgress, None, None]:
     """Train until the run's end, the minutes or ``stop``; a checkpoint is left in each case.
 
     Yields a line of progress every step; all of them are in the loss log. Every ``sample_steps``
@@ -263,7 +263,7 @@ def run(
         try:
             for loss in trainer.steps():
                 step = trainer.step
-                progress = Progress(
+                progress = TrainingProgress(
                     step,
                     step * settings.tokens_per_step,
                     loss,
@@ -318,7 +318,7 @@ def _sample(trainer: Trainer) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StepReport:
     """What a finished run achieved: losses on the reported half, which had no say in it.
 
     ``model`` is nats a note, ``model_per_token`` nats an event token, ``headline`` the mean over
@@ -336,12 +336,12 @@ class Report:
     baselines: Baselines
 
 
-def report(trainer: Trainer, beside: Baselines) -> Report:
+def report(trainer: Trainer, beside: Baselines) -> StepReport:
     """The figures of the best weights of a finished run; from here on the network has these."""
     step, choosing = trainer.best
     trainer.take_best()
     found = trainer.measure(trainer.corpus.reported)
-    return Report(
+    return StepReport(
         step,
         found.per_token,
         found.per_note,
@@ -353,7 +353,7 @@ def report(trainer: Trainer, beside: Baselines) -> Report:
     )
 
 
-def export(trainer: Trainer, result: Report, path: Path) -> None:
+def export(trainer: Trainer, result: StepReport, path: Path) -> None:
     """Write the best weights with their card.
 
     A ``path`` that ends in ``.safetensors`` becomes one file; any other a folder as the hub lays it

@@ -69,7 +69,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class TokenStream:
     """Token ids, which of them are events (the loss counts these, not the header), and its pieces.
 
     ``spans`` follow each other from the first token on; a stream may come without them.
@@ -89,13 +89,13 @@ class Corpus:
     """
 
     vocabulary: Vocabulary
-    stream: Callable[[int], Stream]
-    choosing: Stream
-    reported: Stream
+    stream: Callable[[int], TokenStream]
+    choosing: TokenStream
+    reported: TokenStream
     sources: tuple[str, ...]
 
 
-class Part(StrEnum):
+class SplitPart(StrEnum):
     """Of a data set: what is learned from, and the two halves of what is held out."""
 
     TRAINING = "training"
@@ -103,7 +103,7 @@ class Part(StrEnum):
     REPORTED = "reported"
 
     @classmethod
-    def of(cls, group: str, is_held_out: Callable[[str], bool] = held_out) -> "Part":
+    def of(cls, group: str, is_held_out: Callable[[str], bool] = held_out) -> "SplitPart":
         """That of a group of pieces, by its name alone."""
         if not is_held_out(group):
             return cls.TRAINING
@@ -161,8 +161,8 @@ class _Writer:
                 notes=span.notes + notes,
             )
 
-    def stream(self) -> Stream:
-        return Stream(
+    def stream(self) -> TokenStream:
+        return TokenStream(
             np.array(self._tokens, np.int16),
             np.array(self._is_event, np.bool_),
             self._notes,
@@ -318,7 +318,7 @@ def _write_keys(
         writer.add(keys.encode_header(told), events, len(comping) + len(melody))
 
 
-def keys_stream(piece: KeysPiece, rng: Generator, tell_all: bool) -> Stream:
+def keys_stream(piece: KeysPiece, rng: Generator, tell_all: bool) -> TokenStream:
     """One piece alone, as it is but for tempo and loudness.
 
     Its style is left open, as the station leaves it; its other fields too, now and then, unless
@@ -343,13 +343,13 @@ def keys_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
     ]
     loops = list(pieces.read_loops(open_archive(data, "lofi_magenta_player")))
 
-    def draw(part: Part, number: int) -> Stream:
-        writer, held = _Writer(), part is not Part.TRAINING
-        donors = [song for song in songs if Part.of(song.group) is part]
+    def draw(part: SplitPart, number: int) -> TokenStream:
+        writer, held = _Writer(), part is not SplitPart.TRAINING
+        donors = [song for song in songs if SplitPart.of(song.group) is part]
         jobs: list[tuple[str, KeysPiece | LeadSheet]] = [
             *(("pop", song) for song in donors),
-            *((style, sheet) for style, sheet in sheets if Part.of(sheet.group) is part),
-            *(("loop", loop) for loop in loops if Part.of(loop.group) is part),
+            *((style, sheet) for style, sheet in sheets if SplitPart.of(sheet.group) is part),
+            *(("loop", loop) for loop in loops if SplitPart.of(loop.group) is part),
         ]
         rng = Generator(Philox(key=[seed, number]))
         styles, sizes = [style for style, _ in jobs], [_bar_count(piece) for _, piece in jobs]
@@ -366,9 +366,9 @@ def keys_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
 
     return Corpus(
         keys.VOCABULARY,
-        lambda number: draw(Part.TRAINING, 1 + number),
-        draw(Part.CHOOSING, 0),
-        draw(Part.REPORTED, 0),
+        lambda number: draw(SplitPart.TRAINING, 1 + number),
+        draw(SplitPart.CHOOSING, 0),
+        draw(SplitPart.REPORTED, 0),
         KEYS_SOURCES,
     )
 
@@ -476,7 +476,7 @@ def _write_drums(
         writer.add(drums.encode_header(told), drums.encode_notes(hits), len(hits))
 
 
-def drums_stream(piece: DrumsPiece, rng: Generator, tell_all: bool) -> Stream:
+def drums_stream(piece: DrumsPiece, rng: Generator, tell_all: bool) -> TokenStream:
     """One take alone, varied as in training unless ``tell_all``, its fields told as there."""
     writer = _Writer()
     bars = piece.bars if tell_all else _drums_variant(piece, rng)
@@ -494,9 +494,9 @@ def drums_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
         *pieces.read_stickflow(open_archive(data, "drums_stickflow")),
     ]
 
-    def draw(part: Part, number: int) -> Stream:
-        writer, held = _Writer(), part is not Part.TRAINING
-        chosen = [take for take in takes if Part.of(take.group) is part]
+    def draw(part: SplitPart, number: int) -> TokenStream:
+        writer, held = _Writer(), part is not SplitPart.TRAINING
+        chosen = [take for take in takes if SplitPart.of(take.group) is part]
         drummers = [take for take in chosen if not take.on_grid and not take.fill]
         rng = Generator(Philox(key=[seed, number]))
         styles, sizes = [take.style for take in chosen], [len(take.bars) for take in chosen]
@@ -511,8 +511,8 @@ def drums_corpus(data: Path, seed: int, balance: float = 0.0) -> Corpus:
 
     return Corpus(
         drums.VOCABULARY,
-        lambda number: draw(Part.TRAINING, 1 + number),
-        draw(Part.CHOOSING, 0),
-        draw(Part.REPORTED, 0),
+        lambda number: draw(SplitPart.TRAINING, 1 + number),
+        draw(SplitPart.CHOOSING, 0),
+        draw(SplitPart.REPORTED, 0),
         DRUMS_SOURCES,
     )

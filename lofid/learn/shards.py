@@ -38,7 +38,7 @@ from lofid.learn.sequences import (
     KEYS_SOURCES,
     Corpus,
     Span,
-    Stream,
+    TokenStream,
     drums_corpus,
     keys_corpus,
 )
@@ -210,7 +210,7 @@ class _Place:
         self.folder, self._made = folder, made
         self._drawn: Corpus | None = None
 
-    def stream(self, name: str) -> Stream:
+    def stream(self, name: str) -> TokenStream:
         """A stream, drawn first if it is missing or damaged."""
         found = self._mapped(name)
         if found is not None:
@@ -236,7 +236,7 @@ class _Place:
     def _file(self, name: str, kind: str) -> Path:
         return self.folder / f"{name}.{kind}"
 
-    def _mapped(self, name: str) -> Stream | None:
+    def _mapped(self, name: str) -> TokenStream | None:
         """The stream from its files; None where it is incomplete or its checksums differ."""
         seal = self.sealed(name)
         if seal is None:
@@ -248,9 +248,9 @@ class _Place:
             return None
         if (_digest(tokens), _digest(events)) != (seal.tokens_sha256, seal.events_sha256):
             return None
-        return Stream(tokens, events, seal.notes, tuple(Span(*span) for span in seal.spans))
+        return TokenStream(tokens, events, seal.notes, tuple(Span(*span) for span in seal.spans))
 
-    def _draw(self, name: str) -> Stream:
+    def _draw(self, name: str) -> TokenStream:
         if self._drawn is None:
             self._drawn = self._made.draw()
         if name == CHOOSING:
@@ -259,7 +259,7 @@ class _Place:
             return self._drawn.reported
         return self._drawn.stream(int(name.rpartition("-")[2]))
 
-    def _write(self, name: str, stream: Stream) -> None:
+    def _write(self, name: str, stream: TokenStream) -> None:
         seal = _Seal(
             len(stream.tokens),
             stream.notes,

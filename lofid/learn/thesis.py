@@ -16,8 +16,8 @@ from numpy.random import Generator, Philox
 
 from lofid.learn.archives import open_archive
 from lofid.learn.configs import PlayerName
-from lofid.learn.sequences import DRUMS_SOURCES, Corpus, Part, Stream
-from lofid.music.midi import Song
+from lofid.learn.sequences import DRUMS_SOURCES, Corpus, SplitPart, TokenStream
+from lofid.music.midi import MidiSong
 from lofid.tokens import thesis
 from lofid.tokens.thesis import TimedNote
 
@@ -34,7 +34,7 @@ def held_out(group: str) -> bool:
     return int(digest[:8], 16) % 100 < HELD_OUT_PERCENT
 
 
-def _hits(song: Song) -> tuple[TimedNote, ...]:
+def _hits(song: MidiSong) -> tuple[TimedNote, ...]:
     """All notes of a drums' file in seconds, by their pitch in the General MIDI kit."""
     return tuple(
         sorted(
@@ -68,16 +68,16 @@ def thesis_corpus(player: PlayerName, data: Path, seed: int) -> Corpus:
     """
     pieces = list(_pieces(player, data))
 
-    def draw(part: Part, number: int) -> Stream:
-        chosen = [piece for piece in pieces if Part.of(piece[0], held_out) is part]
+    def draw(part: SplitPart, number: int) -> TokenStream:
+        chosen = [piece for piece in pieces if SplitPart.of(piece[0], held_out) is part]
         order = Generator(Philox(key=[seed, number])).permutation(len(chosen))
         tokens = np.concatenate([np.array(chosen[index][1], np.int16) for index in order])
-        return Stream(tokens, tokens != thesis.START, sum(piece[2] for piece in chosen))
+        return TokenStream(tokens, tokens != thesis.START, sum(piece[2] for piece in chosen))
 
     return Corpus(
         thesis.VOCABULARY,
-        lambda number: draw(Part.TRAINING, 1 + number),
-        draw(Part.CHOOSING, 0),
-        draw(Part.REPORTED, 0),
+        lambda number: draw(SplitPart.TRAINING, 1 + number),
+        draw(SplitPart.CHOOSING, 0),
+        draw(SplitPart.REPORTED, 0),
         SOURCES[player],
     )

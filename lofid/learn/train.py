@@ -45,7 +45,7 @@ from lofid.learn import forerunners
 from lofid.learn.configs import DECAY_SHARE, Schedule, TrainSettings
 from lofid.learn.forerunners import Carried, ForerunnerConfig
 from lofid.learn.measure import Measured, Read, nats_by_piece
-from lofid.learn.sequences import Corpus, Stream
+from lofid.learn.sequences import Corpus, TokenStream
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.reference import Rwkv6, parameter_groups, zero_state
 from lofid.rwkv.weights import Model
@@ -64,7 +64,7 @@ Shape = RwkvConfig | ForerunnerConfig
 """Of a network that can be trained."""
 
 
-def lanes(stream: Stream, batch: int) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+def lanes(stream: TokenStream, batch: int) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     """A stream as ``batch`` equal lanes [batch, length]; the odd tokens at the end are left out."""
     length = len(stream.tokens) // batch
     cut = length * batch
@@ -520,7 +520,7 @@ class Trainer:
     # --- measuring ------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def measure(self, stream: Stream) -> Measured:
+    def measure(self, stream: TokenStream) -> Measured:
         """What the present weights lose on each piece of a stream, read from the empty state."""
         self._measured.eval()
         with self._averaged():

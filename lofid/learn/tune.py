@@ -35,7 +35,7 @@ from lofid.errors import LofidError
 from lofid.files import replacing
 from lofid.learn.lora import add_low_rank
 from lofid.learn.pieces import DrumsPiece, KeysPiece
-from lofid.learn.sequences import Stream, drums_stream, keys_stream
+from lofid.learn.sequences import TokenStream, drums_stream, keys_stream
 from lofid.rwkv.reference import Rwkv6, TorchState, parameter_groups, zero_state
 from lofid.rwkv.styles import WKV, Method, Style, StyleCard, lora
 from lofid.rwkv.weights import Model, Tensors
@@ -58,7 +58,7 @@ _RATES = {Method.STATE: 0.3, Method.LORA: 2e-3, Method.FULL: 2e-4}
 
 _Own = TypeVar("_Own", KeysPiece, DrumsPiece)
 
-Draw = Callable[[Random], Stream]
+Draw = Callable[[Random], TokenStream]
 """Draws a variant of a piece: its header fields dropped at random, tempo and loudness moved."""
 
 
@@ -68,7 +68,7 @@ class Piece:
 
     name: str
     draw: Draw
-    whole: Stream
+    whole: TokenStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TuningProgress:
     """Where tuning stands; losses in nats an event token, on what was seen and on held-out pieces.
 
     ``held_out`` is the best so far, ``before`` that of the model as it was. ``checked`` says that
@@ -113,7 +113,7 @@ def split(pieces: Sequence[Piece]) -> Split:
     return Split(tuple(ordered[kept:]), tuple(ordered[:kept]))
 
 
-def bar_lines(stream: Stream) -> list[int]:
+def bar_lines(stream: TokenStream) -> list[int]:
     """Where each bar begins (its header's first token), and where the last one ends."""
     events = stream.is_event
     before = np.concatenate((np.ones(1, np.bool_), events[:-1]))
@@ -284,7 +284,7 @@ class Tuner:
         """Whether nothing more is to be gained."""
         return self._drops > _DROPS
 
-    def steps(self) -> Iterator[Progress]:
+    def steps(self) -> Iterator[TuningProgress]:
         """Learn to the end; yields after every piece. The checkpoint is kept up round by round."""
         recent: list[float] = []
         while not self.is_finished:
@@ -292,7 +292,7 @@ class Tuner:
             while self._tokens - begun < self._round:
                 recent.append(self._learn(self._next()))
                 train = sum(recent[-50:]) / len(recent[-50:])
-                yield Progress(self._tokens, train, self.best, self.before)
+                yield TuningProgress(self._tokens, train, self.best, self.before)
             found = self.held_out()
             is_better = found < self.best - _BETTER
             if is_better:
@@ -304,19 +304,19 @@ class Tuner:
             if self._stale >= _PATIENCE:
                 self._fall_back()
             self._save()
-            yield Progress(self._tokens, train, self.best, self.before, True, is_better)
+            yield TuningProgress(self._tokens, train, self.best, self.before, True, is_better)
 
-    def _next(self) -> Stream:
+    def _next(self) -> TokenStream:
         """A variant of the next piece; order and variants follow from the seed alone."""
         training = self.pieces.training
         turn, place = divmod(self._taken, len(training))
         order = Random(Philox(key=[self._seed, 2 * turn])).permutation(len(training))
         piece = training[order[place]]
-        drawn: Stream = piece.draw(Random(Philox(key=[self._seed, 2 * self._taken + 1])))
+        drawn: TokenStream = piece.draw(Random(Philox(key=[self._seed, 2 * self._taken + 1])))
         self._taken += 1
         return drawn
 
-    def _learn(self, stream: Stream) -> float:
+    def _learn(self, stream: TokenStream) -> float:
         """Learn from a piece from its beginning to its end; its loss."""
         total, count, windows = 0.0, 0, 0
         state: TorchState | None = None
@@ -445,7 +445,7 @@ class Tuner:
         self.before, self.best = saved["losses"]
 
 
-def stream_loss(model: Model, stream: Stream, most: int = 60_000) -> float:
+def stream_loss(model: Model, stream: TokenStream, most: int = 60_000) -> float:
     """Loss of a model on a corpus' held-out stream, nats an event token, from the empty state.
 
     Its first ``most`` tokens count. For what tuning costs elsewhere: a style's weights against
@@ -456,13 +456,13 @@ def stream_loss(model: Model, stream: Stream, most: int = 60_000) -> float:
     state = zero_state(model.card.config, 1)
     total, count = 0.0, 0
     with torch.no_grad():
-        for window in _windows(Stream(stream.tokens[:most], stream.is_event[:most], 0)):
+        for window in _windows(TokenStream(stream.tokens[:most], stream.is_event[:most], 0)):
             losses, state = _losses(network, window, state)
             total, count = total + float(losses.sum()), count + len(losses)
     return total / max(count, 1)
 
 
-def _losses(model: Rwkv6, window: Stream, state: TorchState) -> tuple[Tensor, TorchState]:
+def _losses(model: Rwkv6, window: TokenStream, state: TorchState) -> tuple[Tensor, TorchState]:
     """The loss of each event of a window [events], and the state after it."""
     tokens = torch.from_numpy(window.tokens.astype(np.int64)).to(model.emb.weight.device)[None]
     logits, state = model(tokens, state)
@@ -473,17 +473,17 @@ def _losses(model: Rwkv6, window: Stream, state: TorchState) -> tuple[Tensor, To
     return losses, state
 
 
-def _windows(stream: Stream) -> Iterator[Stream]:
+def _windows(stream: TokenStream) -> Iterator[TokenStream]:
     """A piece in parts of ``WINDOW`` bars, the last one what is left."""
     lines = bar_lines(stream)
     for first in range(0, len(lines) - 1, WINDOW):
         part = slice(lines[first], lines[min(first + WINDOW, len(lines) - 1)])
-        yield Stream(stream.tokens[part], stream.is_event[part], 0)
+        yield TokenStream(stream.tokens[part], stream.is_event[part], 0)
 
 
-def _limited(streams: Sequence[Stream]) -> list[Stream]:
+def _limited(streams: Sequence[TokenStream]) -> list[TokenStream]:
     """The first streams, as many as it takes to reach the most that is tested with."""
-    kept: list[Stream] = []
+    kept: list[TokenStream] = []
     for stream in streams:
         if sum(len(one.tokens) for one in kept) < _MOST_HELD_OUT:
             kept.append(stream)
@@ -531,7 +531,9 @@ def _distinct(pieces: Iterable[Piece]) -> list[Piece]:
     return list(found.values())
 
 
-def _drawn(make: Callable[[_Own, Random, bool], Stream], piece: _Own, rng: Random) -> Stream:
+def _drawn(
+    make: Callable[[_Own, Random, bool], TokenStream], piece: _Own, rng: Random
+) -> TokenStream:
     return make(piece, rng, False)
 
 
@@ -574,7 +576,7 @@ class Tuning:
                 for player, split in pieces.items()
             }
 
-    def steps(self, seconds: float) -> Generator[tuple[str, Progress], None, None]:
+    def steps(self, seconds: float) -> Generator[tuple[str, TuningProgress], None, None]:
         """Learn for about so long, each player its share; yields after every piece.
 
         A player ends with a round, so that nothing goes unmeasured; what it leaves of its share is

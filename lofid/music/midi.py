@@ -1,6 +1,6 @@
 """Standard MIDI files in and out.
 
-Reading gives a :class:`Song`: tracks of notes on our grid (PPQ 480), whatever the file's division.
+Reading gives a :class:`MidiSong`: tracks of notes on our grid (PPQ 480), whatever the file's division.
 Writing takes finished bars. This module knows files and notes; it knows no ports and no plans
 beyond what a file has to say about tempo, key and form.
 """
@@ -86,7 +86,7 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
-class Song:
+class MidiSong:
     """A MIDI file's music. All ticks at PPQ 480 from the file's beginning.
 
     ``tempi`` is never empty and begins at tick 0; ``signatures`` likewise (4/4 where the file says
@@ -158,12 +158,12 @@ def split_bars(
     return [tuple(sorted(bars[index])) for index in range(max(bars, default=-1) + 1)]
 
 
-def read_midi(path: Path) -> Song:
+def read_midi(path: Path) -> MidiSong:
     """Read a type 0 or 1 file; raises :class:`LofidError` as :func:`parse_midi`, or unreadable."""
     return parse_midi(read_file(path, "MIDI file", MOST_BYTES), path)
 
 
-def parse_midi(content: bytes, path: Path) -> Song:
+def parse_midi(content: bytes, path: Path) -> MidiSong:
     """The music in the bytes of a type 0 or 1 file; ``path`` names them in errors.
 
     What is odd beside the notes is passed over, as :mod:`lofid.music.smf` says. Raises
@@ -195,13 +195,13 @@ def _damaged(path: Path) -> LofidError:
     )
 
 
-def _song(file: smf.File) -> Song:
+def _song(file: smf.File) -> MidiSong:
     tempi: dict[int, Tempo] = {0: Tempo(0, _DEFAULT_BPM)}
     signatures: dict[int, TimeSignature] = {0: TimeSignature(0, 4, 4)}
     keys: dict[int, KeySignature] = {}
     for events, _ in file.tracks:
         for event in events:
-            if event.status != smf.Status.META:
+            if event.status != smf.FileStatus.META:
                 continue
             at = _rescaled(event.tick, file.division)
             if (tempo := _tempo(at, event)) is not None:
@@ -210,7 +210,7 @@ def _song(file: smf.File) -> Song:
                 signatures[at] = signature
             elif (key := _key_signature(at, event)) is not None:
                 keys[at] = key
-    return Song(
+    return MidiSong(
         tuple(tempi[at] for at in sorted(tempi)),
         tuple(signatures[at] for at in sorted(signatures)),
         tuple(keys[at] for at in sorted(keys)),
@@ -223,7 +223,7 @@ def _rescaled(tick: int, division: int) -> int:
     return (2 * tick * PPQ + division) // (2 * division)
 
 
-def _tempo(at: int, event: smf.Event) -> Tempo | None:
+def _tempo(at: int, event: smf.FileEvent) -> Tempo | None:
     """A tempo, None where the event is of another kind or makes no sense; so the next two."""
     micros = int.from_bytes(event.data, "big")
     if event.channel != smf.Meta.TEMPO or len(event.data) != 3 or not micros:
@@ -231,14 +231,14 @@ def _tempo(at: int, event: smf.Event) -> Tempo | None:
     return Tempo(at, 60e6 / micros)
 
 
-def _time_signature(at: int, event: smf.Event) -> TimeSignature | None:
+def _time_signature(at: int, event: smf.FileEvent) -> TimeSignature | None:
     if event.channel != smf.Meta.TIME_SIGNATURE or len(event.data) < 2:
         return None
     numerator, power = event.data[:2]
     return TimeSignature(at, numerator, 2**power) if numerator and power <= _MOST_HALVINGS else None
 
 
-def _key_signature(at: int, event: smf.Event) -> KeySignature | None:
+def _key_signature(at: int, event: smf.FileEvent) -> KeySignature | None:
     if event.channel != smf.Meta.KEY_SIGNATURE or len(event.data) < 2:
         return None
     sharps = int.from_bytes(event.data[:1], signed=True)
@@ -259,7 +259,7 @@ def _played(file: smf.File) -> Iterator[Track]:
         (event.tick, not _chooses_a_sound(event), index, event)
         for index, (events, _) in enumerate(file.tracks)
         for event in events
-        if event.status != smf.Status.META
+        if event.status != smf.FileStatus.META
     )
     rig = Rig()
     hands = _Hands()
@@ -268,13 +268,13 @@ def _played(file: smf.File) -> Iterator[Track]:
         at = _rescaled(tick, file.division)
         rig.take(event)
         match event.status:
-            case smf.Status.NOTE_ON if event.data[1]:
+            case smf.FileStatus.NOTE_ON if event.data[1]:
                 sound = rig.program(event.channel), rig.is_drums(event.channel)
                 sounds.setdefault((index, event.channel), sound)
                 hands.strike(at, index, event)
-            case smf.Status.NOTE_ON | smf.Status.NOTE_OFF:
+            case smf.FileStatus.NOTE_ON | smf.FileStatus.NOTE_OFF:
                 hands.release(at, index, event)
-            case smf.Status.CONTROL:
+            case smf.FileStatus.CONTROL:
                 hands.control(at, event)
     ends = [_rescaled(end, file.division) for _, end in file.tracks]
     notes = hands.notes(ends)
@@ -285,10 +285,10 @@ def _played(file: smf.File) -> Iterator[Track]:
         yield Track(name, channel, program, without_overlaps(notes[place]), is_drums)
 
 
-def _chooses_a_sound(event: smf.Event) -> bool:
+def _chooses_a_sound(event: smf.FileEvent) -> bool:
     """Whether an event says how channels sound, for the notes of the same tick in all tracks."""
-    is_bank = event.status == smf.Status.CONTROL and event.data[0] == _BANK
-    return is_bank or event.status in (smf.Status.PROGRAM, smf.Status.SYSEX)
+    is_bank = event.status == smf.FileStatus.CONTROL and event.data[0] == _BANK
+    return is_bank or event.status in (smf.FileStatus.PROGRAM, smf.FileStatus.SYSEX)
 
 
 def _own_name(file: smf.File, index: int, places: Sequence[tuple[int, int]]) -> str:
@@ -297,7 +297,7 @@ def _own_name(file: smf.File, index: int, places: Sequence[tuple[int, int]]) -> 
     In a file of type 0, and on a first track that leads others, it is the title of the song.
     """
     events = file.tracks[index][0]
-    metas = [event for event in events if event.status == smf.Status.META]
+    metas = [event for event in events if event.status == smf.FileStatus.META]
     others = [one for one, _ in places if one != index]
     leads = index == 0 and others and any(event.channel == smf.Meta.TEMPO for event in metas)
     if file.kind == 0 or leads or sum(one == index for one, _ in places) > 1:
@@ -323,12 +323,12 @@ class _Hands:
         self._released: dict[tuple[int, int, int], int] = {}
         self._notes: defaultdict[tuple[int, int], list[Note]] = defaultdict(list)
 
-    def strike(self, at: int, track: int, event: smf.Event) -> None:
+    def strike(self, at: int, track: int, event: smf.FileEvent) -> None:
         """A key goes down."""
         keys = self._down[event.channel]
         keys.setdefault((track, event.data[0]), deque()).append((at, event.data[1]))
 
-    def release(self, at: int, track: int, event: smf.Event) -> None:
+    def release(self, at: int, track: int, event: smf.FileEvent) -> None:
         """A key goes up."""
         pitch, channel = event.data[0], event.channel
         self._released[track, channel, pitch] = at
@@ -336,7 +336,7 @@ class _Hands:
         if strikes:
             self._let_go(at, channel, track, pitch, strikes.popleft())
 
-    def control(self, at: int, event: smf.Event) -> None:
+    def control(self, at: int, event: smf.FileEvent) -> None:
         """A pedal moves, or all keys of a channel are let go."""
         number, value = event.data
         channel = event.channel

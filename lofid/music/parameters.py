@@ -39,7 +39,7 @@ class Effect(StrEnum):
     MIX = "at once"
 
 
-class Kind(Enum):
+class ParameterKind(Enum):
     """What a parameter's value is, in the words of an error message."""
 
     NUMBER = "a number"
@@ -65,7 +65,7 @@ class Parameter:
 
     group: str
     name: str
-    kind: Kind
+    kind: ParameterKind
     unit: str
     minimum: float | None
     maximum: float | None
@@ -112,42 +112,42 @@ class Parameter:
             items = [
                 item.symbol if isinstance(item, Key | Control) else str(item) for item in value
             ]
-            return items[0] if self.kind is Kind.PALETTE and len(items) == 1 else items
+            return items[0] if self.kind is ParameterKind.PALETTE and len(items) == 1 else items
         return str(value) if isinstance(value, StrEnum) else value
 
     def _converted(self, value: object) -> object:
         match self.kind:
-            case Kind.NUMBER | Kind.INTEGER:
+            case ParameterKind.NUMBER | ParameterKind.INTEGER:
                 if isinstance(value, bool) or not isinstance(value, int | float):
                     raise TypeError
-                if self.kind is Kind.INTEGER and value != int(value):
+                if self.kind is ParameterKind.INTEGER and value != int(value):
                     raise ValueError
                 if not (self.minimum or 0.0) <= value <= (self.maximum or 0.0):
                     raise ValueError
-                return float(value) if self.kind is Kind.NUMBER else int(value)
-            case Kind.FLAG:
+                return float(value) if self.kind is ParameterKind.NUMBER else int(value)
+            case ParameterKind.FLAG:
                 if not isinstance(value, bool):
                     raise TypeError
                 return value
-            case Kind.CHOICE:
+            case ParameterKind.CHOICE:
                 return self._option(value)
-            case Kind.CHOICES:
+            case ParameterKind.CHOICES:
                 return tuple(self._option(item) for item in _non_empty_list(value))
-            case Kind.PALETTE:
+            case ParameterKind.PALETTE:
                 several = value if isinstance(value, list | tuple) else [value]
                 return tuple(dict.fromkeys(self._option(item) for item in _non_empty_list(several)))
-            case Kind.KEYS:
+            case ParameterKind.KEYS:
                 return tuple(
                     item if isinstance(item, Key) else Key.parse(str(item))
                     for item in _non_empty_list(value)
                 )
-            case Kind.TEXT:
+            case ParameterKind.TEXT:
                 if not isinstance(value, str):
                     raise TypeError
                 if len(value) > (self.maximum or 0.0) or not value.isprintable():
                     raise ValueError
                 return value
-            case Kind.CONTROLS:
+            case ParameterKind.CONTROLS:
                 if not isinstance(value, list | tuple):
                     raise TypeError
                 return tuple(
@@ -166,7 +166,9 @@ def _non_empty_list(value: object) -> list[Any] | tuple[Any, ...]:
     return value
 
 
-def _row(kind: Kind, description: str, effect: Effect, **details: object) -> dict[str, object]:
+def _row(
+    kind: ParameterKind, description: str, effect: Effect, **details: object
+) -> dict[str, object]:
     """A field's metadata: the parameter but for its name, group and default."""
     blank = {"unit": "", "minimum": None, "maximum": None, "options": None}
     return {**blank, **details, "kind": kind, "description": description, "effect": effect}
@@ -177,7 +179,7 @@ def number(
 ) -> float:
     """A field that holds a number between minimum and maximum, both included."""
     details = {"minimum": minimum, "maximum": maximum, "unit": unit}
-    metadata = _row(Kind.NUMBER, description, effect, **details)
+    metadata = _row(ParameterKind.NUMBER, description, effect, **details)
     return field(default=float(default), metadata=metadata)
 
 
@@ -186,17 +188,19 @@ def integer(
 ) -> int:
     """A field that holds a whole number between minimum and maximum, both included."""
     details = {"minimum": minimum, "maximum": maximum, "unit": unit}
-    return field(default=default, metadata=_row(Kind.INTEGER, description, effect, **details))
+    return field(
+        default=default, metadata=_row(ParameterKind.INTEGER, description, effect, **details)
+    )
 
 
 def flag(default: bool, description: str, *, effect: Effect) -> bool:
     """A field that is on or off."""
-    return field(default=default, metadata=_row(Kind.FLAG, description, effect))
+    return field(default=default, metadata=_row(ParameterKind.FLAG, description, effect))
 
 
 def choice(default: _Choice, description: str, *, effect: Effect) -> _Choice:
     """A field that holds one member of the default's enum."""
-    metadata = _row(Kind.CHOICE, description, effect, options=type(default))
+    metadata = _row(ParameterKind.CHOICE, description, effect, options=type(default))
     return field(default=default, metadata=metadata)
 
 
@@ -204,7 +208,7 @@ def choices(
     default: tuple[_Choice, ...], description: str, *, effect: Effect
 ) -> tuple[_Choice, ...]:
     """A field that holds one or more members of the default's enum."""
-    metadata = _row(Kind.CHOICES, description, effect, options=type(default[0]))
+    metadata = _row(ParameterKind.CHOICES, description, effect, options=type(default[0]))
     return field(default=default, metadata=metadata)
 
 
@@ -215,19 +219,19 @@ def palette(
 
     One alone may be given as it is, without a list.
     """
-    metadata = _row(Kind.PALETTE, description, effect, options=type(default[0]))
+    metadata = _row(ParameterKind.PALETTE, description, effect, options=type(default[0]))
     return field(default=default, metadata=metadata)
 
 
 def keys(default: tuple[Key, ...], description: str, *, effect: Effect) -> tuple[Key, ...]:
     """A field that holds one or more keys."""
-    return field(default=default, metadata=_row(Kind.KEYS, description, effect))
+    return field(default=default, metadata=_row(ParameterKind.KEYS, description, effect))
 
 
 def text(default: str, longest: int, description: str, *, effect: Effect) -> str:
     """A field that holds printable text of at most ``longest`` characters; it may be empty."""
     details = {"maximum": longest, "unit": "characters"}
-    return field(default=default, metadata=_row(Kind.TEXT, description, effect, **details))
+    return field(default=default, metadata=_row(ParameterKind.TEXT, description, effect, **details))
 
 
 _CONTROL = re.compile(r"(?:(\d+):)?(\d+) +([\w.]+)")
@@ -278,7 +282,7 @@ class Control:
         0 is the least and 127 the most; frequencies move by equal intervals. Flags are on from 64.
         """
         row = PARAMETERS[self.path]
-        if row.kind is Kind.FLAG:
+        if row.kind is ParameterKind.FLAG:
             return position >= 64
         if row.options is not None:
             return str(list(row.options)[position * len(row.options) // 128])
@@ -288,10 +292,16 @@ class Control:
             number = row.minimum * (row.maximum / row.minimum) ** share
         else:
             number = row.minimum + (row.maximum - row.minimum) * share
-        return round(number) if row.kind is Kind.INTEGER else min(number, row.maximum)
+        return round(number) if row.kind is ParameterKind.INTEGER else min(number, row.maximum)
 
 
-_TURNED = (Kind.NUMBER, Kind.INTEGER, Kind.FLAG, Kind.CHOICE, Kind.PALETTE)
+_TURNED = (
+    ParameterKind.NUMBER,
+    ParameterKind.INTEGER,
+    ParameterKind.FLAG,
+    ParameterKind.CHOICE,
+    ParameterKind.PALETTE,
+)
 """What one controller can set."""
 
 
@@ -299,7 +309,7 @@ def controls(
     default: tuple[Control, ...], description: str, *, effect: Effect
 ) -> tuple[Control, ...]:
     """A field that holds any number of MIDI controls, none too."""
-    return field(default=default, metadata=_row(Kind.CONTROLS, description, effect))
+    return field(default=default, metadata=_row(ParameterKind.CONTROLS, description, effect))
 
 
 class Mood(StrEnum):

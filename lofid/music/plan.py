@@ -66,7 +66,7 @@ class Automation:
     needle: bool = False
 
 
-class Figure(StrEnum):
+class CompingFigure(StrEnum):
     """What the hands make of the rhythm that was written for the chords of a bar.
 
     ``push`` strikes the next bar's chord on the "and" of four, ``answer`` strikes the upper voices
@@ -153,7 +153,7 @@ class BarPlan:
     following: Chord | None = None
     face: Face | None = None
     automation: Automation = Automation()
-    figure: Figure = Figure.WRITTEN
+    figure: CompingFigure = CompingFigure.WRITTEN
     pedal: float = 0.0
     rootless: bool = False
     beat: Beat = Beat()

@@ -69,13 +69,13 @@ class Rig:
             return False
         return channel == DRUM_CHANNEL
 
-    def take(self, event: smf.Event) -> None:
+    def take(self, event: smf.FileEvent) -> None:
         """Take up what an event says of the channels; most say nothing."""
-        if event.status == smf.Status.PROGRAM:
+        if event.status == smf.FileStatus.PROGRAM:
             self._programs[event.channel] = event.data[0]
-        elif event.status == smf.Status.CONTROL and event.data[0] == _BANK:
+        elif event.status == smf.FileStatus.CONTROL and event.data[0] == _BANK:
             self._banks[event.channel] = event.data[1]
-        elif event.status == smf.Status.SYSEX:
+        elif event.status == smf.FileStatus.SYSEX:
             self._exclusive(event.data)
 
     def _exclusive(self, data: bytes) -> None:

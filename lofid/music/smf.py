@@ -21,7 +21,7 @@ class Broken(ValueError):
     """The bytes are no MIDI file, or one that is damaged or cut off."""
 
 
-class Status(IntEnum):
+class FileStatus(IntEnum):
     """Kinds of events; those on a channel without the channel's four bits."""
 
     NOTE_OFF = 0x80
@@ -43,7 +43,7 @@ class Meta(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class FileEvent:
     """At ``tick`` of the file's own resolution, counted from its beginning.
 
     ``channel`` is 0-15, or for a meta event its type and for others 0. ``data`` are the one or two
@@ -66,7 +66,7 @@ class File:
 
     kind: int
     division: int
-    tracks: tuple[tuple[tuple[Event, ...], int], ...]
+    tracks: tuple[tuple[tuple[FileEvent, ...], int], ...]
 
 
 def parse(content: bytes) -> File:
@@ -115,9 +115,11 @@ def _end(content: bytes, at: int) -> tuple[int, bool]:
     return (len(content) if following < 0 else following), False
 
 
-def _events(content: bytes, at: int, end: int, as_declared: bool) -> tuple[tuple[Event, ...], int]:
+def _events(
+    content: bytes, at: int, end: int, as_declared: bool
+) -> tuple[tuple[FileEvent, ...], int]:
     """The events of a track, and the tick at which it ends."""
-    events: list[Event] = []
+    events: list[FileEvent] = []
     tick, running = 0, 0
     while at < end:
         delta, at = _number(content, at, end)
@@ -137,19 +139,19 @@ def _events(content: bytes, at: int, end: int, as_declared: bool) -> tuple[tuple
             data = content[at : at + length]
             if not data.isascii():  # of careless programs: clipped, as players do
                 data = bytes(min(byte, 127) for byte in data)
-            events.append(Event(tick, status & 0xF0, status & 0x0F, data))
+            events.append(FileEvent(tick, status & 0xF0, status & 0x0F, data))
         elif status in (0xF0, 0xF7, 0xFF):
             kind = 0
-            if status == Status.META:
+            if status == FileStatus.META:
                 if at >= end:
                     raise Broken("a meta event without its type")
                 kind = content[at]
                 at += 1
             length, at = _number(content, at, end)
-            if status == Status.META and kind == Meta.END_OF_TRACK:
+            if status == FileStatus.META and kind == Meta.END_OF_TRACK:
                 return tuple(events), tick
             if status != 0xF7:
-                events.append(Event(tick, status, kind, content[at : at + length]))
+                events.append(FileEvent(tick, status, kind, content[at : at + length]))
         else:  # what belongs on a cable, and not in a file
             length = {0xF1: 1, 0xF2: 2, 0xF3: 1}.get(status, 0)
         at += length

@@ -13,7 +13,7 @@ import soundfile as sf
 from lofid import __version__
 from lofid.errors import LofidError
 from lofid.files import replacing, unfinished, user_path
-from lofid.outputs.output import SAMPLE_RATE, Block, Label, Output
+from lofid.outputs.output import SAMPLE_RATE, Block, FileLabel, Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ def stem_gain(path: Path) -> float:
     return 1.0 if FORMATS[path.suffix.lower()].of_stems else float(10 ** (-STEMS_DOWN / 20))
 
 
-def _tag(file: sf.SoundFile, label: Label) -> None:
+def _tag(file: sf.SoundFile, label: FileLabel) -> None:
     """Write into a file what is played; to be called before any audio is."""
     stem = f", {label.stem}" if label.stem else ""
     file.title = f"{label.preset}, seed {label.seed}{stem}"

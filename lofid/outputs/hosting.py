@@ -54,7 +54,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class PlayEvents:
     """Messages at frames of the stream, of which ``frame`` is heard at ``moment``."""
 
     frame: int
@@ -106,7 +106,7 @@ class Ticking:
     moment: float
 
 
-class Line:
+class MessagePipe:
     """One end of the pipes between an output and its host. Neither end ever waits in it."""
 
     def __init__(self, reading: int, writing: int) -> None:
@@ -159,7 +159,7 @@ class Line:
         return messages
 
 
-def serve(host: Callable[[Setup, Line], None]) -> NoReturn:
+def serve(host: Callable[[Setup, MessagePipe], None]) -> NoReturn:
     """Run ``host`` as the process that it is: never stopped by a signal, only by its line's end.
 
     Whatever goes wrong in it is told on the line.
@@ -167,7 +167,7 @@ def serve(host: Callable[[Setup, Line], None]) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.setswitchinterval(0.0002)  # its threads do little, and none may wait for another
-    line = Line.of_host()
+    line = MessagePipe.of_host()
     try:
         setup = _first(line)
         gc.freeze()
@@ -182,7 +182,7 @@ def serve(host: Callable[[Setup, Line], None]) -> NoReturn:
     os._exit(0)  # sound systems' libraries hang in their destructors when their server is gone
 
 
-def _first(line: Line) -> Setup:
+def _first(line: MessagePipe) -> Setup:
     while True:
         select.select([line.reading], [], [])
         for message in line.receive():
@@ -211,7 +211,7 @@ class Host:
             start_new_session=True,  # Ctrl-C is for the daemon, which ends us in its own order
         )
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._line = Line(self._process.stdout.fileno(), self._process.stdin.fileno())
+        self._line = MessagePipe(self._process.stdout.fileno(), self._process.stdin.fileno())
         try:
             self.send(setup)
             self._wait_until_ready()

@@ -1,7 +1,7 @@
 """The host of a JACK MIDI port: every message on its frame, and no note left behind.
 
 ``python -m lofid.outputs.jack_host``, started and fed by :mod:`lofid.outputs.jack`. JACK calls
-:meth:`Stream.process` from a real-time thread of its own; everything else happens in the main one.
+:meth:`JackStream.process` from a real-time thread of its own; everything else happens in the main one.
 The two share deques, whose operations at the ends need no lock.
 """
 
@@ -13,8 +13,18 @@ from contextlib import suppress
 from typing import Any
 
 from lofid.errors import LofidError
-from lofid.outputs.hosting import AtOnce, Figures, Finish, Line, Play, Ready, Setup, Ticking, serve
-from lofid.outputs.messages import Sounding, Status
+from lofid.outputs.hosting import (
+    AtOnce,
+    Figures,
+    Finish,
+    MessagePipe,
+    PlayEvents,
+    Ready,
+    Setup,
+    Ticking,
+    serve,
+)
+from lofid.outputs.messages import MidiStatus, Sounding
 from lofid.outputs.output import SAMPLE_RATE, Received
 from lofid.outputs.patchbay import Patchbay, open_client
 from lofid.realtime import schedule
@@ -76,7 +86,7 @@ class Anchor:
         """Seconds that the stream is held back."""
         return self._delay / self._clock.rate
 
-    def place(self, play: Play, period: int) -> list[tuple[int, bytes]]:
+    def place(self, play: PlayEvents, period: int) -> list[tuple[int, bytes]]:
         """JACK's frame for every message; ``period`` is that of JACK, in frames."""
         clock = self._clock
         ratio = clock.rate / SAMPLE_RATE
@@ -96,7 +106,7 @@ class Anchor:
         return [(round(origin + frame * ratio), message) for frame, message in play.messages]
 
 
-class Stream:
+class JackStream:
     """The client's ports, and what passes through them."""
 
     def __init__(self, client: Any, clock: Clock) -> None:
@@ -140,7 +150,7 @@ class Stream:
             self.late += frame < begins
             latest = max(latest, frame - begins)
             self._send(latest, message)
-            if message[0] & 0xF0 == Status.NOTE_OFF:
+            if message[0] & 0xF0 == MidiStatus.NOTE_OFF:
                 self._released.append((begins, message))
         came = False
         for offset, message in self._in.incoming_midi_events():
@@ -189,11 +199,11 @@ class Stream:
         self.xruns += 1
 
 
-def host(setup: Setup, line: Line) -> None:
+def host(setup: Setup, line: MessagePipe) -> None:
     """Open the port and serve it until the line ends."""
     client = open_client(setup.name)
     clock = Clock(client)
-    anchor, stream = Anchor(clock), Stream(client, clock)
+    anchor, stream = Anchor(clock), JackStream(client, clock)
     patchbay = Patchbay(client, *stream.ports, setup.wires)
     scheduling = schedule(_PRIORITY)
     client.activate()
@@ -208,7 +218,7 @@ def host(setup: Setup, line: Line) -> None:
             select.select(reading, [], [], max(0.0, ticking - time.monotonic()))
             for message in () if finishing else line.receive():
                 match message:
-                    case Play():
+                    case PlayEvents():
                         stream.queue.extend(anchor.place(message, client.blocksize))
                     case AtOnce(messages):
                         stream.at_once.extend(messages)
@@ -232,7 +242,7 @@ def host(setup: Setup, line: Line) -> None:
         _leave(stream, client)
 
 
-def _report(stream: Stream, clock: Clock, line: Line) -> None:
+def _report(stream: JackStream, clock: Clock, line: MessagePipe) -> None:
     """Tell what has come in."""
     try:
         os.read(stream.waking, 4096)
@@ -243,7 +253,7 @@ def _report(stream: Stream, clock: Clock, line: Line) -> None:
         line.send(Received(clock.when(frame), status, tuple(data)))
 
 
-def _figures(stream: Stream, anchor: Anchor) -> Figures:
+def _figures(stream: JackStream, anchor: Anchor) -> Figures:
     return Figures(
         {
             "sent": stream.sent,
@@ -256,7 +266,7 @@ def _figures(stream: Stream, anchor: Anchor) -> Figures:
     )
 
 
-def _leave(stream: Stream, client: Any) -> None:
+def _leave(stream: JackStream, client: Any) -> None:
     """End every note, as far as there still is a server."""
     stream.end()
     latest = time.monotonic() + _ENDING

@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 
-class Status(IntEnum):
+class MidiStatus(IntEnum):
     """Status bytes that we send or understand; those of channel messages are for channel 0."""
 
     NOTE_OFF = 0x80
@@ -35,14 +35,14 @@ class Sounding:
     def take(self, message: bytes) -> None:
         """Remember that a message was sent."""
         if message[0] >= FIRST_SYSTEM:
-            if message[0] in (Status.START, Status.CONTINUE, Status.STOP):
-                self._clocked = message[0] != Status.STOP
+            if message[0] in (MidiStatus.START, MidiStatus.CONTINUE, MidiStatus.STOP):
+                self._clocked = message[0] != MidiStatus.STOP
             return
         kind, channel = message[0] & 0xF0, message[0] & 0x0F
         self._channels.add(channel)
-        if kind == Status.NOTE_ON and message[2] > 0:
+        if kind == MidiStatus.NOTE_ON and message[2] > 0:
             self._notes[channel, message[1]] = None
-        elif kind in (Status.NOTE_ON, Status.NOTE_OFF):
+        elif kind in (MidiStatus.NOTE_ON, MidiStatus.NOTE_OFF):
             self._notes.pop((channel, message[1]), None)
 
     def has(self, release: bytes) -> bool:
@@ -55,17 +55,17 @@ class Sounding:
         Some receivers know only note-offs, some hold notes by pedal or go on ringing: each note
         is ended by its own note-off, then every channel by controllers 64, 120 and 123.
         """
-        ends = [bytes((Status.NOTE_OFF | channel, pitch, 0)) for channel, pitch in self._notes]
+        ends = [bytes((MidiStatus.NOTE_OFF | channel, pitch, 0)) for channel, pitch in self._notes]
         self._notes.clear()
         for channel in sorted(self._channels):
             ends += (
-                bytes((Status.CONTROL | channel, control, 0))
+                bytes((MidiStatus.CONTROL | channel, control, 0))
                 for control in (SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF)
             )
         return ends
 
     def farewell(self) -> list[bytes]:
         """As :meth:`ends`, and a stop for those who follow our clock."""
-        stop = [bytes((Status.STOP,))] if self._clocked else []
+        stop = [bytes((MidiStatus.STOP,))] if self._clocked else []
         self._clocked = False
         return [*self.ends(), *stop]

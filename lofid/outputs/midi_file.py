@@ -19,7 +19,7 @@ from lofid.files import place_of, temporary_name
 from lofid.music.midi import key_name
 from lofid.music.notes import BEATS_PER_BAR, EARLIEST_START, PPQ, TICKS_PER_BAR, Part
 from lofid.music.parameters import Settings
-from lofid.outputs.messages import Status
+from lofid.outputs.messages import MidiStatus
 from lofid.outputs.output import SAMPLE_RATE, BarLine, Block, Output
 from lofid.outputs.routing import Router
 
@@ -88,7 +88,7 @@ class MidiFileOutput(Output):
         self._held += (
             (self._frame, message)
             for message in self._router.ends()
-            if message[0] & 0xF0 == Status.NOTE_OFF
+            if message[0] & 0xF0 == MidiStatus.NOTE_OFF
         )
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class MidiFileOutput(Output):
             self._held = [
                 (line.frame, message)
                 for frame, message in self._held
-                if frame >= line.frame - early and message[0] & 0xF0 != Status.PROGRAM
+                if frame >= line.frame - early and message[0] & 0xF0 != MidiStatus.PROGRAM
             ]
             self._held[:0] = ((line.frame, message) for message in self._opening())
         else:

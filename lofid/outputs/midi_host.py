@@ -12,8 +12,17 @@ from types import ModuleType
 from typing import Any
 
 from lofid.errors import LofidError
-from lofid.outputs.hosting import AtOnce, Figures, Finish, Line, Play, Ready, Setup, serve
-from lofid.outputs.messages import Sounding, Status
+from lofid.outputs.hosting import (
+    AtOnce,
+    Figures,
+    Finish,
+    MessagePipe,
+    PlayEvents,
+    Ready,
+    Setup,
+    serve,
+)
+from lofid.outputs.messages import MidiStatus, Sounding
 from lofid.outputs.output import SAMPLE_RATE, Received
 from lofid.outputs.patchbay import Patchbay, free_name, open_client, prefer_own_jack
 from lofid.realtime import schedule
@@ -32,7 +41,7 @@ class Port:
     On JACK it is two clients, NAME-out and NAME-in: NAME is that of a port of JACK's own kind.
     """
 
-    def __init__(self, setup: Setup, line: Line) -> None:
+    def __init__(self, setup: Setup, line: MessagePipe) -> None:
         rtmidi = _rtmidi()
         self._line = line
         self._patchbay: Patchbay | None = None
@@ -116,7 +125,7 @@ def _jack(name: str, outgoing: str) -> Any:
     return client
 
 
-class Player:
+class MidiSender:
     """Messages on their way to a port, each until it is due."""
 
     def __init__(self, port: Port) -> None:
@@ -128,7 +137,7 @@ class Player:
         self._xruns_seen = 0
         self._released: deque[tuple[float, bytes]] = deque(maxlen=128)  # the latest note-offs
 
-    def take(self, message: Play) -> None:
+    def take(self, message: PlayEvents) -> None:
         """Queue messages for their moments."""
         for frame, content in message.messages:
             moment = message.moment + (frame - message.frame) / SAMPLE_RATE
@@ -147,7 +156,7 @@ class Player:
         while self._queue and self._queue[0][0] <= (now := time.monotonic()):
             moment, _, message = heapq.heappop(self._queue)
             self.send((message,))
-            if message[0] & 0xF0 == Status.NOTE_OFF:
+            if message[0] & 0xF0 == MidiStatus.NOTE_OFF:
                 self._released.append((now, message))
             self._worst = max(self._worst, now - moment)
             self._late += now - moment > _LATE
@@ -184,10 +193,10 @@ class Player:
         )
 
 
-def host(setup: Setup, line: Line) -> None:
+def host(setup: Setup, line: MessagePipe) -> None:
     """Open the port and serve it until the line ends."""
     port = Port(setup, line)
-    player = Player(port)
+    player = MidiSender(port)
     player.send(setup.messages)
     line.send(Ready({"system": port.system, "scheduling": schedule(_PRIORITY)}))
     reporting, finishing = time.monotonic(), False
@@ -198,7 +207,7 @@ def host(setup: Setup, line: Line) -> None:
             select.select(reading, [], [], report if due is None else min(due, report))
             for message in line.receive() if reading else ():
                 match message:
-                    case Play():
+                    case PlayEvents():
                         player.take(message)
                     case AtOnce(messages):
                         player.send(messages)

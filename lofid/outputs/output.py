@@ -32,7 +32,7 @@ Audio = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class MidiEvent:
     """A MIDI message at a frame of the stream.
 
     ``frame`` counts from the start of the stream, at the moment when it is heard. ``status`` is the
@@ -81,7 +81,7 @@ class Block:
 
     frame: int
     audio: Audio
-    events: tuple[Event, ...] = ()
+    events: tuple[MidiEvent, ...] = ()
     lines: tuple[BarLine, ...] = ()
     moment: float | None = None
 
@@ -108,7 +108,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class FileLabel:
     """What is played, for whoever finds it later."""
 
     preset: str
@@ -131,7 +131,7 @@ class Output:
     comes_back = True
     """Whether to open it anew after it failed; not where that would undo what it has made."""
 
-    label: Label | None = None
+    label: FileLabel | None = None
     """What is played, where somebody says so before it is opened."""
 
     def open(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from lofid.errors import LofidError
 from lofid.music.parameters import Settings
-from lofid.outputs.hosting import AtOnce, Host, Play, Setup, Wires
+from lofid.outputs.hosting import AtOnce, Host, PlayEvents, Setup, Wires
 from lofid.outputs.output import Block, Output, Received
 from lofid.outputs.routing import Router
 
@@ -47,7 +47,7 @@ class MidiPort(Output):
             raise LofidError(f"The MIDI port '{self.name}' plays in real time only.")
         messages = self._router.route(block)
         if messages:
-            host.send(Play(block.frame, block.moment, tuple(messages)))
+            host.send(PlayEvents(block.frame, block.moment, tuple(messages)))
         else:
             host.listen()
         self._greet(host)

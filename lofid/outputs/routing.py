@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from lofid.music.notes import BEATS_PER_BAR, Part
 from lofid.music.parameters import FROM_SOUND, Settings
 from lofid.music.plan import Face
-from lofid.outputs.messages import Sounding, Status
-from lofid.outputs.output import BarLine, Block, Event
+from lofid.outputs.messages import MidiStatus, Sounding
+from lofid.outputs.output import BarLine, Block, MidiEvent
 from lofid.sound.synth import programs
 
 _SIXTEENTHS = 4 * BEATS_PER_BAR
@@ -64,12 +64,12 @@ class Router:
         messages = self._program_changes(changed)
         if self._running and not settings.midi.clock:
             self._running = False
-            messages.append(bytes((Status.STOP,)))
+            messages.append(bytes((MidiStatus.STOP,)))
         return self._sent(messages)
 
     def route(self, block: Block) -> list[tuple[int, bytes]]:
         """The block's messages for this port with their frames, in the order to send them."""
-        things: list[Event | BarLine] = sorted(
+        things: list[MidiEvent | BarLine] = sorted(
             (*block.lines, *block.events), key=lambda thing: (thing.frame, _rank(thing))
         )
         return [
@@ -104,7 +104,7 @@ class Router:
     def _program_changes(self, parts: Iterable[Part]) -> list[bytes]:
         midi = self._settings.midi
         return [
-            bytes((Status.PROGRAM | midi.channel(part) - 1, self._programs[part]))
+            bytes((MidiStatus.PROGRAM | midi.channel(part) - 1, self._programs[part]))
             for part in parts
             if self._plays(part)
         ]
@@ -125,40 +125,40 @@ class Router:
         self._running = True
         position = line.plan.index * _SIXTEENTHS % _POSITIONS
         if position == 0:
-            return [bytes((Status.START,))]
+            return [bytes((MidiStatus.START,))]
         return [
-            bytes((Status.SONG_POSITION, position & 0x7F, position >> 7)),
-            bytes((Status.CONTINUE,)),
+            bytes((MidiStatus.SONG_POSITION, position & 0x7F, position >> 7)),
+            bytes((MidiStatus.CONTINUE,)),
         ]
 
-    def _routed(self, event: Event) -> list[bytes]:
+    def _routed(self, event: MidiEvent) -> list[bytes]:
         if event.part is None:
             if not self._settings.midi.clock:
                 return []
-            if event.status == Status.STOP:
+            if event.status == MidiStatus.STOP:
                 self._running = False
             return [bytes((event.status, *event.data))]
-        if event.status == Status.NOTE_ON and event.data[1] > 0:
+        if event.status == MidiStatus.NOTE_ON and event.data[1] > 0:
             return self._begun(event.part, event)
-        if event.status in (Status.NOTE_ON, Status.NOTE_OFF):
+        if event.status in (MidiStatus.NOTE_ON, MidiStatus.NOTE_OFF):
             return self._ended(event.part, event)
         if not self._plays(event.part):
             return []
         channel = self._settings.midi.channel(event.part) - 1
         return [bytes((event.status | channel, *event.data))]
 
-    def _begun(self, part: Part, event: Event) -> list[bytes]:
+    def _begun(self, part: Part, event: MidiEvent) -> list[bytes]:
         if not self._plays(part):
             return []
         pitch, channel = event.data[0], self._settings.midi.channel(part) - 1
         self._channels[part, pitch].append(channel)
         self._strikes[channel, pitch] += 1
-        strike = bytes((Status.NOTE_ON | channel, *event.data))
+        strike = bytes((MidiStatus.NOTE_ON | channel, *event.data))
         if self._strikes[channel, pitch] == 1:
             return [strike]
-        return [bytes((Status.NOTE_OFF | channel, pitch, 0)), strike]
+        return [bytes((MidiStatus.NOTE_OFF | channel, pitch, 0)), strike]
 
-    def _ended(self, part: Part, event: Event) -> list[bytes]:
+    def _ended(self, part: Part, event: MidiEvent) -> list[bytes]:
         pitch = event.data[0]
         if not self._channels[part, pitch]:
             return []
@@ -166,19 +166,19 @@ class Router:
         self._strikes[channel, pitch] -= 1
         if self._strikes[channel, pitch] > 0:
             return []
-        velocity = event.data[1] if event.status == Status.NOTE_OFF else 0
-        return [bytes((Status.NOTE_OFF | channel, pitch, velocity))]
+        velocity = event.data[1] if event.status == MidiStatus.NOTE_OFF else 0
+        return [bytes((MidiStatus.NOTE_OFF | channel, pitch, velocity))]
 
 
-def _rank(thing: Event | BarLine) -> int:
+def _rank(thing: MidiEvent | BarLine) -> int:
     """The order at one frame: what ends, where we are, the clock, the rest, what begins."""
     if isinstance(thing, BarLine):
         return 1
     match thing.status:
-        case Status.NOTE_ON:
+        case MidiStatus.NOTE_ON:
             return 4 if thing.data[1] > 0 else 0
-        case Status.NOTE_OFF | Status.STOP:
+        case MidiStatus.NOTE_OFF | MidiStatus.STOP:
             return 0
-        case Status.CLOCK:
+        case MidiStatus.CLOCK:
             return 2
     return 3

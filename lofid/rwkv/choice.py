@@ -90,7 +90,7 @@ class Gpu:
         return None
 
 
-class Role(StrEnum):
+class EngineRole(StrEnum):
     """What the engine that writes is among those that may."""
 
     ONLY = "only"
@@ -99,12 +99,12 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningEngine:
     """What writes the bars: the engine's name, why it is that one, and its role."""
 
     engine: str
     reason: str
-    role: Role
+    role: EngineRole
 
 
 def rest_after(failures: int, first: float = REST) -> float:

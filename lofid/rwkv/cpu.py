@@ -15,7 +15,7 @@ from lofid.rwkv import _cpu_kernels as kernels
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.packed import Arrays, packed_path, read_packed, write_packed
 from lofid.rwkv.quantise import quantised
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import Model, check_tensors, tensor_shapes
 
 Storage = Literal["fp32", "bf16", "int8"]
@@ -74,7 +74,7 @@ class CpuEngine:
         self.name = f"cpu-{storage}"
         self._config = config
         self._ranks = (config.mix_rank, config.decay_rank)
-        shift, *_, wkv = (part.shape for part in State.zero(config).parts)
+        shift, *_, wkv = (part.shape for part in ModelState.zero(config).parts)
         self._state_shapes = shift, wkv
         for array in arrays.values():
             array.setflags(write=False)
@@ -99,7 +99,7 @@ class CpuEngine:
         arrays = (self._vectors, self._matrices, self._final, self._head)
         return sum(array.nbytes for array in arrays)
 
-    def forward(self, tokens: Sequence[int], state: State) -> _Floats:
+    def forward(self, tokens: Sequence[int], state: ModelState) -> _Floats:
         """Advance ``state`` in place over ``tokens``; the logits after the last.
 
         Raises ValueError for no token, an id outside the vocabulary, a state of another model, or
@@ -114,7 +114,7 @@ class CpuEngine:
         self._advance(ids, state, _ALONE)
         return self._logits[0, : self._config.vocabulary]
 
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> _Floats:
+    def forward_batch(self, tokens: Sequence[int], states: Sequence[ModelState]) -> _Floats:
         """Advance each of ``states`` in place over its own one of ``tokens``.
 
         Returns the logits [B, vocabulary], to the bit those of :meth:`forward`. Up to ``ROWS``
@@ -136,7 +136,7 @@ class CpuEngine:
         self._advance(self._tokens[:count], states[0], self._addresses[:count])
         return self._logits[:count, : self._config.vocabulary]
 
-    def _check(self, tokens: Sequence[int], states: Sequence[State]) -> None:
+    def _check(self, tokens: Sequence[int], states: Sequence[ModelState]) -> None:
         config = self._config
         if min(tokens) < 0 or max(tokens) >= config.vocabulary:
             raise ValueError(f"token ids must lie in 0..{config.vocabulary - 1}")
@@ -150,7 +150,9 @@ class CpuEngine:
                 if part.dtype != _FLOAT or not part.flags.carray:
                     raise ValueError("a state's arrays must be float32, contiguous and writable")
 
-    def _advance(self, ids: NDArray[np.int64], state: State, addresses: NDArray[np.int64]) -> None:
+    def _advance(
+        self, ids: NDArray[np.int64], state: ModelState, addresses: NDArray[np.int64]
+    ) -> None:
         kernels.advance(
             ids,
             self._embedding,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofid.rwkv.config import RwkvConfig
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 
 
 class Engine(Protocol):
@@ -25,7 +25,7 @@ class Engine(Protocol):
         """The shape of the model."""
         ...
 
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+    def forward(self, tokens: Sequence[int], state: ModelState) -> NDArray[np.float32]:
         """Advance ``state`` in place over ``tokens`` (at least one).
 
         Returns the logits [vocabulary] after the last token: a buffer that the next call of this
@@ -33,7 +33,9 @@ class Engine(Protocol):
         """
         ...
 
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+    def forward_batch(
+        self, tokens: Sequence[int], states: Sequence[ModelState]
+    ) -> NDArray[np.float32]:
         """Advance each of B ``states`` in place over its own one of B ``tokens``.
 
         All states are of this model and distinct. Returns the logits [B, vocabulary], a buffer that

@@ -129,7 +129,7 @@ class ChannelMix(nn.Module):
         return mixed
 
 
-class Block(nn.Module):
+class RwkvBlock(nn.Module):
     """Time mix and channel mix, each normed before and added to the residual."""
 
     def __init__(self, config: RwkvConfig, layer: int, dropout: float) -> None:
@@ -176,7 +176,7 @@ class Rwkv6(nn.Module):
         super().__init__()
         self.config = config
         self.emb = nn.Embedding(config.vocabulary, config.width)
-        self.blocks = nn.ModuleList(Block(config, i, dropout) for i in range(config.layers))
+        self.blocks = nn.ModuleList(RwkvBlock(config, i, dropout) for i in range(config.layers))
         self.ln_out = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         nn.init.uniform_(self.emb.weight, -1e-4, 1e-4)

@@ -9,7 +9,7 @@ from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ModelState:
     """Everything an RWKV-6 remembers.
 
     ``att_shift`` and ``ffn_shift``: float32 [layers, width], the layer-normed input of the last
@@ -23,7 +23,7 @@ class State:
     wkv: NDArray[np.float32]
 
     @classmethod
-    def zero(cls, config: RwkvConfig) -> "State":
+    def zero(cls, config: RwkvConfig) -> "ModelState":
         """The state before the first token."""
         return cls(
             np.zeros((config.layers, config.width), np.float32),
@@ -36,6 +36,6 @@ class State:
         """``att_shift``, ``ffn_shift`` and ``wkv``."""
         return self.att_shift, self.ffn_shift, self.wkv
 
-    def copy(self) -> "State":
+    def copy(self) -> "ModelState":
         """An independent copy."""
-        return State(self.att_shift.copy(), self.ffn_shift.copy(), self.wkv.copy())
+        return ModelState(self.att_shift.copy(), self.ffn_shift.copy(), self.wkv.copy())

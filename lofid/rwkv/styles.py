@@ -21,7 +21,7 @@ from lofid import __version__
 from lofid.errors import LofidError
 from lofid.files import is_there, user_path, xdg_folder
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import (
     INDEX,
     NO_SENSE,
@@ -147,7 +147,7 @@ class Style:
             return model.hash
         return hashlib.sha256(f"{model.hash} {self.hash}".encode()).hexdigest()[:16]
 
-    def beginning(self, player: str, config: RwkvConfig) -> State | None:
+    def beginning(self, player: str, config: RwkvConfig) -> ModelState | None:
         """The state before a song's first token, None where the style leaves it empty.
 
         Raises :class:`LofidError` where it is for a model of another shape.
@@ -157,8 +157,8 @@ class Style:
             return None
         if wkv.shape != (config.layers, config.heads, HEAD_SIZE, HEAD_SIZE):
             raise self._unfit(WKV)
-        empty = State.zero(config)
-        return State(empty.att_shift, empty.ffn_shift, wkv.copy())
+        empty = ModelState.zero(config)
+        return ModelState(empty.att_shift, empty.ffn_shift, wkv.copy())
 
     def _own(self, player: str) -> Tensors:
         start = f"{player}."

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.reference import Rwkv6
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import Tensors, check_tensors
 
 
@@ -37,7 +37,7 @@ class TorchEngine:
         """The shape of the model."""
         return self._config
 
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+    def forward(self, tokens: Sequence[int], state: ModelState) -> NDArray[np.float32]:
         """Advance ``state`` in place over ``tokens``; the logits [vocabulary] after the last.
 
         Raises ValueError for no token, an id outside the vocabulary, or a state of another model.
@@ -45,7 +45,9 @@ class TorchEngine:
         logits: NDArray[np.float32] = self._advance([tokens], [state])[0]
         return logits
 
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+    def forward_batch(
+        self, tokens: Sequence[int], states: Sequence[ModelState]
+    ) -> NDArray[np.float32]:
         """Advance each of B ``states`` in place over its own token; the logits [B, vocabulary].
 
         They are those of :meth:`forward` but for their last digits. Raises ValueError as it does.
@@ -53,7 +55,7 @@ class TorchEngine:
         return self._advance([[token] for token in tokens], states)
 
     def _advance(
-        self, texts: Sequence[Sequence[int]], states: Sequence[State]
+        self, texts: Sequence[Sequence[int]], states: Sequence[ModelState]
     ) -> NDArray[np.float32]:
         config = self._config
         for text in texts:

@@ -3,7 +3,7 @@
 :class:`Deck` is stacked models (keys and drums, say) with slots that streams take and leave while
 others run; it generates many steps without asking the host. :class:`TritonEngine` is one model for
 whoever has a state in the host's memory. Both keep the very weights of the CPU engine at 8 bits.
-Knows nothing of music; how tokens are drawn is a :class:`Sampler`'s business.
+Knows nothing of music; how tokens are drawn is a :class:`DeckSampler`'s business.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ from lofid.kernels.prefill import prefill
 from lofid.kernels.weights import Shape, Weights, pack
 from lofid.rwkv.config import HEAD_SIZE, RwkvConfig
 from lofid.rwkv.quantise import quantised
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import Tensors, check_tensors
 
 STEPS: Final = 8
@@ -38,7 +38,7 @@ _CAPTURING = Lock()  # beginning a capture waits for the device, which no other 
 _NEVER = np.iinfo(np.int64).max
 
 
-class Sampler(Protocol):
+class DeckSampler(Protocol):
     """Draws tokens on the device."""
 
     def step(self, logits: Tensor, tokens: Tensor, active: Tensor) -> None:
@@ -113,7 +113,7 @@ class Deck:
         self._record = torch.empty((steps, models, slots), dtype=torch.int32, device=self.device)
         self._own_record = torch.empty_like(self._record[0])
         self._ring = [self._pinned(steps, models, slots, dtype=torch.int32) for _ in range(_AHEAD)]
-        self._sampler: Sampler | None = None
+        self._sampler: DeckSampler | None = None
         self._steps: Callable[[], object] | None = None
 
         self._wanted_by_host = self._pinned(models, slots, dtype=torch.int32)
@@ -135,7 +135,7 @@ class Deck:
             self._stream.wait_stream(before)
         return torch.cuda.stream(self._stream)
 
-    def add(self, model: int, state: State | None = None) -> int:
+    def add(self, model: int, state: ModelState | None = None) -> int:
         """A free slot of a model, with this state (none: that before the first token).
 
         Raises ValueError if no slot is free or the state is of another model.
@@ -168,7 +168,7 @@ class Deck:
             self.streams.logits[model, other].copy_(self.streams.logits[model, slot])
         return other
 
-    def snapshot(self, model: int, slot: int, into: State | None = None) -> State:
+    def snapshot(self, model: int, slot: int, into: ModelState | None = None) -> ModelState:
         """The state of a slot, in ``into`` where that is given; of one that runs, as of now.
 
         The GPU may then be further than what :meth:`advance` has returned.
@@ -181,12 +181,12 @@ class Deck:
         shape = self.shape
         shift = (shape.layers, shape.width)
         wkv = (shape.layers, shape.heads, HEAD_SIZE, HEAD_SIZE)
-        state = into or State(*(np.empty(size, np.float32) for size in (shift, shift, wkv)))
+        state = into or ModelState(*(np.empty(size, np.float32) for size in (shift, shift, wkv)))
         for array, part in zip(state.parts, self._host_parts, strict=True):
             array[:] = part.reshape(array.shape)
         return state
 
-    def restore(self, model: int, slot: int, state: State) -> None:
+    def restore(self, model: int, slot: int, state: ModelState) -> None:
         """Give a slot this state; raises ValueError if it is of another model."""
         for array, mine in zip(state.parts, self._state(model, slot), strict=True):
             if array.shape != mine.shape:
@@ -239,7 +239,7 @@ class Deck:
         self._running[model, slot] = True
         self._since[model, slot] = self._launched
 
-    def prepare(self, sampler: Sampler) -> Callable[[], object]:
+    def prepare(self, sampler: DeckSampler) -> Callable[[], object]:
         """Compile what :meth:`advance` launches, and capture it; what launches it, then.
 
         :meth:`advance` does so by itself; whoever does it before learns early whether it works.
@@ -249,7 +249,7 @@ class Deck:
             self._steps = self._replayable(partial(self._generate, sampler))
         return self._steps
 
-    def advance(self, sampler: Sampler) -> NDArray[np.int32] | None:
+    def advance(self, sampler: DeckSampler) -> NDArray[np.int32] | None:
         """The tokens of the next ``steps`` steps, [steps, M, B]; None if no slot runs.
 
         -1 stands where a slot was not running. A slot has come to its end where its last row is
@@ -268,7 +268,7 @@ class Deck:
         self._running &= ~(own & (tokens[-1] < 0))
         return tokens
 
-    def _launch(self, sampler: Sampler) -> None:
+    def _launch(self, sampler: DeckSampler) -> None:
         """Set ``steps`` steps going, and their tokens on the way to the host."""
         generate = self.prepare(sampler)
         number = self._launched
@@ -282,7 +282,7 @@ class Deck:
         self._under_way.append(_Launched(number, tokens, done))
         self._launched += 1
 
-    def _generate(self, sampler: Sampler) -> None:
+    def _generate(self, sampler: DeckSampler) -> None:
         buffers = self.streams
         for record in self._record:
             sampler.step(buffers.logits, buffers.tokens, buffers.active)
@@ -319,7 +319,7 @@ class Deck:
         return graph.replay
 
     def _state(self, model: int, slot: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Views of a slot's state, shaped as those of a :class:`State`."""
+        """Views of a slot's state, shaped as those of a :class:`ModelState`."""
         s = self.streams
         return s.att_shift[:, model, slot], s.ffn_shift[:, model, slot], s.wkv[:, model, slot]
 
@@ -364,7 +364,7 @@ class TritonEngine:
         """The shape of the model."""
         return self._config
 
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+    def forward(self, tokens: Sequence[int], state: ModelState) -> NDArray[np.float32]:
         """Advance ``state`` in place over ``tokens``; the logits after the last.
 
         Raises ValueError for no token, an id outside the vocabulary, or a state of another model.
@@ -376,7 +376,9 @@ class TritonEngine:
         table.bring(0, state)
         return table.deck.logits(0, 0)[: self._config.vocabulary]
 
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+    def forward_batch(
+        self, tokens: Sequence[int], states: Sequence[ModelState]
+    ) -> NDArray[np.float32]:
         """Advance each of B ``states`` in place over its own token; the logits [B, vocabulary].
 
         The logits are those of :meth:`forward` but for their last digits. Raises ValueError as it
@@ -423,14 +425,14 @@ class _Table:
         self._wkv: list[weakref.ref[NDArray[np.float32]] | None] = [None] * slots
         self._shifts: list[tuple[NDArray[np.float32], ...]] = [()] * slots
 
-    def places(self, states: Sequence[State]) -> list[int]:
+    def places(self, states: Sequence[ModelState]) -> list[int]:
         """A slot for each state: the one that holds it, else one that holds none of the others."""
         held = [reference() if reference else None for reference in self._wkv]
         slots = [next((i for i, wkv in enumerate(held) if wkv is s.wkv), -1) for s in states]
         free = iter(sorted(set(range(self.deck.slots)) - set(slots)))
         return [next(free) if slot < 0 else slot for slot in slots]
 
-    def take(self, slot: int, state: State) -> None:
+    def take(self, slot: int, state: ModelState) -> None:
         """Bring ``state`` to the device, unless the slot holds it already.
 
         Whoever advances a state changes its shift states, so only these are compared.
@@ -442,7 +444,7 @@ class _Table:
         self._wkv[slot] = None
         self.deck.restore(0, slot, state)
 
-    def bring(self, slot: int, state: State) -> None:
+    def bring(self, slot: int, state: ModelState) -> None:
         """Write what the slot holds into ``state``."""
         self._wkv[slot] = None  # in case of a failure half-way
         self.deck.snapshot(0, slot, state)

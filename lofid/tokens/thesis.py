@@ -32,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lofid.errors import LofidError
-from lofid.music.midi import Song
+from lofid.music.midi import MidiSong
 from lofid.music.notes import PPQ, Note
 from lofid.tokens.vocabulary import Vocabulary
 
@@ -170,7 +170,7 @@ def _id(name: str) -> int:
     )
 
 
-def from_song(song: Song) -> tuple[TimedNote, ...]:
+def from_song(song: MidiSong) -> tuple[TimedNote, ...]:
     """All pitched notes of a MIDI file as one piano, in seconds through its tempo map."""
     timed: list[TimedNote] = []
     for track in song.tracks:

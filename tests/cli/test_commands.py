@@ -51,8 +51,8 @@ print(pool.apply(max, (1, 2)))
     "command",
     [
         [*python_module("lofid"), "--version"],
-        [*python_module("lofid.service.writer"), "--help"],
-        [*python_module("lofid.service.stage"), "--help"],
+        [*python_module("lofid.daemon.writer"), "--help"],
+        [*python_module("lofid.daemon.stage"), "--help"],
         [sys.executable, "-P", "-c", "from lofid.cli import main; main()", "--version"],
         [sys.executable, "-P", "-c", POOL],
     ],

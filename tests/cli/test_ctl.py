@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from bench.daemon import Daemon
 from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.cli.ctl import app
-from lofid.judge.daemon import Daemon
-from lofid.service.protocol import REQUESTS
+from lofid.protocol.messages import REQUESTS
 
 COMMAND_OF = {"branch": "branch prepare", "presets": "preset list", "outputs": "output list"}
 """The commands that are not called as their request is, underscores apart."""

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from lofid.cli._roll import LANES, piano_roll
 from lofid.music.notes import EARLIEST_START, TICKS_PER_BAR, Part
-from lofid.service.protocol import NoteInfo
+from lofid.protocol.messages import NoteInfo
 
 notes = st.builds(
     NoteInfo,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from lofid.compose.player import Player, drums_player, keys_player
 from lofid.compose.station import Station
 from lofid.music.chords import Key, Mode
-from lofid.music.parameters import PARAMETERS, Kind, Parameter, Settings
+from lofid.music.parameters import PARAMETERS, Parameter, ParameterKind, Settings
 from lofid.rwkv.engine import Engine
 from lofid.tokens import drums, keys
 
@@ -34,16 +34,16 @@ def values(parameter: Parameter) -> st.SearchStrategy[object]:
     controls = [f"{n} {path}" for n, path in enumerate(("sound.rain", "mix.bass", "music.energy"))]
     keys = [Key(tonic, mode).symbol for tonic in range(12) for mode in Mode]
     printable = st.characters(blacklist_categories=("C", "Z"))
-    strategies: dict[Kind, st.SearchStrategy[object]] = {
-        Kind.NUMBER: st.floats(low, high),
-        Kind.INTEGER: st.integers(int(low), int(high)),
-        Kind.FLAG: st.booleans(),
-        Kind.CHOICE: st.sampled_from(options),
-        Kind.CHOICES: st.lists(st.sampled_from(options), min_size=1, unique=True),
-        Kind.PALETTE: st.lists(st.sampled_from(options), min_size=1, unique=True),
-        Kind.KEYS: st.lists(st.sampled_from(keys), min_size=1, max_size=4),
-        Kind.TEXT: st.text(printable, max_size=int(high)),
-        Kind.CONTROLS: st.lists(st.sampled_from(controls), unique=True),
+    strategies: dict[ParameterKind, st.SearchStrategy[object]] = {
+        ParameterKind.NUMBER: st.floats(low, high),
+        ParameterKind.INTEGER: st.integers(int(low), int(high)),
+        ParameterKind.FLAG: st.booleans(),
+        ParameterKind.CHOICE: st.sampled_from(options),
+        ParameterKind.CHOICES: st.lists(st.sampled_from(options), min_size=1, unique=True),
+        ParameterKind.PALETTE: st.lists(st.sampled_from(options), min_size=1, unique=True),
+        ParameterKind.KEYS: st.lists(st.sampled_from(keys), min_size=1, max_size=4),
+        ParameterKind.TEXT: st.text(printable, max_size=int(high)),
+        ParameterKind.CONTROLS: st.lists(st.sampled_from(controls), unique=True),
     }
     return strategies[parameter.kind]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lofid.compose.arranger import TOUCH, LoopPlace, Written, arrange, swung, varied
+from lofid.compose.arranger import TOUCH, LoopPlace, WrittenNotes, arrange, swung, varied
 from lofid.compose.bass import bass_line
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.music.notes import (
@@ -81,7 +81,7 @@ def test_hats_swing_as_asked_and_the_beat_about_half_as_much(
     hits: tuple[Note, ...], swing: float
 ) -> None:
     plan = plan_for(1, swing=swing, beat=Beat())
-    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(drums=hits)).notes
+    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), WrittenNotes(drums=hits)).notes
     low = (DRUM_PITCH[DrumClass.KICK], DRUM_PITCH[DrumClass.SNARE])
     backbeats = (4 * SIXTEENTH, 12 * SIXTEENTH)
     firm = [h for h in hits if h.pitch != low[1] or h.velocity >= 60 or h.start in backbeats]
@@ -98,7 +98,7 @@ def test_a_drummers_common_lateness_goes(hits: tuple[Note, ...], late: int) -> N
     shifted = tuple(replace(hit, start=hit.start + late) for hit in hits if hit.start > 0)
     plain = tuple(hit for hit in hits if hit.start > 0)
     one, other = (
-        arrange(plan_for(1), STILL, 1, LoopPlace(0, 0, 0), Written(drums=notes))
+        arrange(plan_for(1), STILL, 1, LoopPlace(0, 0, 0), WrittenNotes(drums=notes))
         for notes in (shifted, plain)
     )
     assert one == other
@@ -107,7 +107,7 @@ def test_a_drummers_common_lateness_goes(hits: tuple[Note, ...], late: int) -> N
 @settings(deadline=None, max_examples=40)
 @given(seed=SEEDS, hits=HITS)
 def test_notes_stay_in_their_bar_and_timing_repeats(seed: int, hits: tuple[Note, ...]) -> None:
-    written = Written(comping=(Note(0, 60, 480, 70), Note(1800, 64, 1920, 1)), drums=hits)
+    written = WrittenNotes(comping=(Note(0, 60, 480, 70), Note(1800, 64, 1920, 1)), drums=hits)
     passes = [
         arrange(plan_for(seed, index=index), Groove(), seed, LoopPlace(0, 1, 3), written).notes
         for index in (4, 12)
@@ -133,7 +133,7 @@ def test_notes_stay_in_their_bar_and_timing_repeats(seed: int, hits: tuple[Note,
 @given(seed=SEEDS)
 def test_the_melody_is_one_voice_that_ends_with_its_bar(seed: int) -> None:
     starts = (0, 120, 240, 840, 1800)
-    written = Written(melody=tuple(Note(start, 72, 1920, 70) for start in starts))
+    written = WrittenNotes(melody=tuple(Note(start, 72, 1920, 70) for start in starts))
     plan = plan_for(seed, swing=66.0)
     groove = Groove(looseness=15)
     melody = arrange(plan, groove, seed, LoopPlace(0, 0, 0), written).notes[Part.MELODY]
@@ -143,7 +143,7 @@ def test_the_melody_is_one_voice_that_ends_with_its_bar(seed: int) -> None:
 
 
 def test_parts_that_the_plan_leaves_out_are_silent() -> None:
-    written = Written(drums=(Note(0, DRUM_PITCH[DrumClass.KICK], SIXTEENTH, 90),))
+    written = WrittenNotes(drums=(Note(0, DRUM_PITCH[DrumClass.KICK], SIXTEENTH, 90),))
     plan = plan_for(1, parts=frozenset({Part.BASS}))
     assert set(arrange(plan, STILL, 1, LoopPlace(0, 0, 0), written).notes) == {Part.BASS}
 

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lofid.compose.arranger import LoopPlace, Written, arrange
-from lofid.compose.chance import Stream, generator
+from lofid.compose.arranger import LoopPlace, WrittenNotes, arrange
+from lofid.compose.chance import RandomStream, generator
 from lofid.compose.hands import Comped, comped
 from lofid.compose.lead import sung
 from lofid.music.chords import Chord, Key
 from lofid.music.notes import PPQ, SIXTEENTH, TICKS_PER_BAR, Note, Part
 from lofid.music.parameters import Groove
-from lofid.music.plan import BarPlan, Figure, Section
+from lofid.music.plan import BarPlan, CompingFigure, Section
 from lofid.music.scales import chord_scale
 
 STILL = Groove(snare_delay=0, hat_delay=0, bass_delay=0, looseness=0)
@@ -44,7 +44,7 @@ def struck(*pitches: int, at: int = 0, length: int = 240) -> list[Note]:
 
 
 def hands(plan: BarPlan, notes: Sequence[Note], seed: int = 1, *, pushed: bool = False) -> Comped:
-    return comped(plan, notes, generator(seed, Stream.HANDS, 3), pushed=pushed)
+    return comped(plan, notes, generator(seed, RandomStream.HANDS, 3), pushed=pushed)
 
 
 def test_chords_ring_to_the_next_one_as_far_as_the_pedal_is_down() -> None:
@@ -78,19 +78,19 @@ def test_a_ninth_replaces_the_root_that_the_bass_has() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(
-    figure=st.sampled_from(Figure),
+    figure=st.sampled_from(CompingFigure),
     onsets=st.sets(st.integers(0, 15), min_size=1, max_size=5),
     pushed=st.booleans(),
     seed=st.integers(0, 99),
     chord=st.sampled_from(["Cmaj9", "Dm9", "G13", "Em7", "Am9", "Dm7 G13"]),
 )
 def test_whatever_the_figure_the_chords_stay_in_the_bar_and_the_scale(
-    figure: Figure, onsets: set[int], pushed: bool, seed: int, chord: str
+    figure: CompingFigure, onsets: set[int], pushed: bool, seed: int, chord: str
 ) -> None:
     plan = plan_of(chord, figure=figure)
     notes = [note for at in sorted(onsets) for note in struck(52, 55, 59, at=at)]
     result = hands(plan, notes, seed, pushed=pushed)
-    assert result.pushes <= (figure is Figure.PUSH)
+    assert result.pushes <= (figure is CompingFigure.PUSH)
     places = {(note.start, note.pitch) for note in result.notes}
     assert len(places) == len(result.notes)
     for note in result.notes:
@@ -103,19 +103,19 @@ def test_whatever_the_figure_the_chords_stay_in_the_bar_and_the_scale(
 def test_each_figure_changes_the_rhythm_in_its_way() -> None:
     chords = [*struck(52, 59, 62), *struck(53, 57, 62, at=8)]
 
-    def onsets(figure: Figure) -> set[int]:
+    def onsets(figure: CompingFigure) -> set[int]:
         return {n.start // SIXTEENTH for n in hands(plan_of("Am9", figure=figure), chords).notes}
 
-    assert onsets(Figure.WRITTEN) == {0, 8}
-    assert onsets(Figure.PUSH) == {0, 8, 14}
-    assert onsets(Figure.THIN) == {0}
-    assert onsets(Figure.SPLIT) in ({0, 2, 8}, {0, 3, 8})
-    assert len(onsets(Figure.ANSWER)) == 3
-    assert onsets(Figure.TURN) == {0, 8, 13}
+    assert onsets(CompingFigure.WRITTEN) == {0, 8}
+    assert onsets(CompingFigure.PUSH) == {0, 8, 14}
+    assert onsets(CompingFigure.THIN) == {0}
+    assert onsets(CompingFigure.SPLIT) in ({0, 2, 8}, {0, 3, 8})
+    assert len(onsets(CompingFigure.ANSWER)) == 3
+    assert onsets(CompingFigure.TURN) == {0, 8, 13}
 
 
 def test_a_push_has_the_next_chord_and_takes_its_beat() -> None:
-    plan = plan_of("Am9", figure=Figure.PUSH)
+    plan = plan_of("Am9", figure=CompingFigure.PUSH)
     pushed = hands(plan, [*struck(52, 59, 62), *struck(53, 57, 62, at=8)])
     assert pushed.pushes
     late = [note for note in pushed.notes if note.start == 14 * SIXTEENTH]
@@ -130,7 +130,7 @@ def test_a_push_has_the_next_chord_and_takes_its_beat() -> None:
 
 
 def test_voices_of_a_chord_are_struck_differently() -> None:
-    written = Written(comping=tuple(struck(52, 55, 59, 64)))
+    written = WrittenNotes(comping=tuple(struck(52, 55, 59, 64)))
     bars = [
         arrange(plan_of("Em7", index=index), STILL, 1, LoopPlace(index, 0, 0), written).notes
         for index in range(30)

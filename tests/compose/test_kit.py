@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import RandomStream, generator
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.compose.kit import CLAP, GHOST, PEDAL_HAT, RIM, drummed
 from lofid.music.notes import DRUM_CLASS, DRUM_PITCH, PPQ, SIXTEENTH, DrumClass, Note
@@ -30,7 +30,7 @@ GROOVE = sorted(
 
 
 def played(plan: BarPlan, seed: int = 1) -> list[Note]:
-    return drummed(plan, GROOVE, generator(seed, Stream.KIT, 0))
+    return drummed(plan, GROOVE, generator(seed, RandomStream.KIT, 0))
 
 
 def with_beat(energy: float = 0.4, *, fill: bool = False, **beat: object) -> BarPlan:

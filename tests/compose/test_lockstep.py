@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("triton")
 
 from lofid.compose import stacked
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import RandomStream, generator
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.compose.headers import drums_header, keys_header
 from lofid.compose.lockstep import Half, OnThreads
@@ -77,7 +77,7 @@ def hearing(player: Player, *tokens: int) -> Half[Played]:
 def writing(
     player: Player, header: list[int], rules: Callable[[], Rules], attempts: int
 ) -> Half[tuple[Played, ...]]:
-    numbers = [generator(7, Stream.DRUMS, 1, attempt) for attempt in range(attempts)]
+    numbers = [generator(7, RandomStream.DRUMS, 1, attempt) for attempt in range(attempts)]
     ways = [Attempt(rules(), rng) for rng in numbers]
     return (yield Write(header, player.initial_state(), ways))
 

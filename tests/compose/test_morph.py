@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from lofid.compose.morph import morphed
 from lofid.compose.preset import load_preset
-from lofid.music.parameters import PARAMETERS, Kind, Settings
+from lofid.music.parameters import PARAMETERS, ParameterKind, Settings
 
 
 def test_numbers_go_evenly_and_choices_change_at_half() -> None:
@@ -37,7 +37,7 @@ def test_between_two_settings_lie_settings(
     for path, parameter in PARAMETERS.items():
         a, b, value = start.value(path), end.value(path), between.value(path)
         assert parameter.checked(parameter.plain(value)) == value
-        if parameter.kind in (Kind.NUMBER, Kind.INTEGER):
+        if parameter.kind in (ParameterKind.NUMBER, ParameterKind.INTEGER):
             assert isinstance(a, int | float)
             assert isinstance(b, int | float)
             assert isinstance(value, int | float)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import RandomStream, generator
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.compose.headers import drums_header
 from lofid.compose.player import Attempt, Hear, Player, Write, drums_player
@@ -31,7 +31,7 @@ def test_attempts_written_together_are_those_written_alone(player: Player) -> No
 
     def attempts(which: range) -> list[Attempt]:
         return [
-            Attempt(DrumsRules(plan, backbeat=n == 2), generator(7, Stream.DRUMS, 5, n))
+            Attempt(DrumsRules(plan, backbeat=n == 2), generator(7, RandomStream.DRUMS, 5, n))
             for n in which
         ]
 

@@ -13,11 +13,11 @@ from lofid.compose.relay import Faster, Relay
 from lofid.compose.station import Station
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
-from lofid.rwkv.choice import Role
+from lofid.rwkv.choice import EngineRole
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import tensor_shapes
 from lofid.tokens import drums, keys
 
@@ -37,11 +37,13 @@ class FailingEngine:
     def config(self) -> RwkvConfig:
         return self._engine.config
 
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+    def forward(self, tokens: Sequence[int], state: ModelState) -> NDArray[np.float32]:
         self._use(len(tokens))
         return self._engine.forward(tokens, state)
 
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+    def forward_batch(
+        self, tokens: Sequence[int], states: Sequence[ModelState]
+    ) -> NDArray[np.float32]:
         self._use(len(tokens))
         return self._engine.forward_batch(tokens, states)
 
@@ -74,11 +76,11 @@ def test_the_bar_in_which_the_engine_fails_is_the_same(
     told: list[str] = []
     faster = failing(untrained_keys, untrained_drums, iter([healthy]))
     with Relay(untrained_keys, untrained_drums, "", faster, told.append, rest=None) as relay:
-        assert (relay.running.engine, relay.running.role) == ("failing", Role.FASTER)
+        assert (relay.running.engine, relay.running.role) == ("failing", EngineRole.FASTER)
         assert list(islice(relay.bars(Settings(), 7), BARS)) == unbroken
         if healthy == 0:
-            assert relay.running.role is Role.STAND_IN
-    if relay.running.role is Role.STAND_IN:
+            assert relay.running.role is EngineRole.STAND_IN
+    if relay.running.role is EngineRole.STAND_IN:
         assert relay.running.engine == untrained_keys.engine.name
         (sentence,) = told
         assert "'failing' failed" in sentence and "illegal memory access" in sentence
@@ -95,7 +97,7 @@ def test_it_is_tried_again_and_comes_back(
     faster = failing(untrained_keys, untrained_drums, lasts)
     with Relay(untrained_keys, untrained_drums, "", faster, told.append, rest=0.0) as relay:
         assert list(islice(relay.bars(Settings(), 7), BARS)) == unbroken
-        assert relay.running.role is Role.FASTER
+        assert relay.running.role is EngineRole.FASTER
     assert [sentence.split("'failing' ")[1].split(" ")[0] for sentence in told] == [
         "failed",
         "still",
@@ -128,7 +130,7 @@ def test_what_fails_on_both_is_not_blamed_on_the_faster_one(
     with Relay(broken, untrained_drums, "", faster, told.append) as relay:
         with pytest.raises(ModelFailure):
             relay.step(relay.opening(Settings(), 7), Settings())
-        assert relay.running.role is Role.FASTER
+        assert relay.running.role is EngineRole.FASTER
     assert not told
 
 
@@ -160,5 +162,5 @@ def test_a_triton_engine_whose_memory_decays_gives_way_in_mid_bar() -> None:
         assert relay.step(relay.opening(Settings(), 7), Settings()).bar == next(
             unbroken.bars(Settings(), 7)
         )
-        assert relay.running.role is Role.STAND_IN
+        assert relay.running.role is EngineRole.STAND_IN
     assert "no numbers" in told[0]

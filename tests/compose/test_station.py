@@ -17,7 +17,7 @@ from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, Section
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.tokens import keys
 
 
@@ -136,7 +136,7 @@ class BrokenEngine:
     def config(self) -> RwkvConfig:
         return self._engine.config
 
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+    def forward(self, tokens: Sequence[int], state: ModelState) -> NDArray[np.float32]:
         self._healthy -= 1
         if self._healthy >= 0:
             return self._engine.forward(tokens, state)
@@ -144,7 +144,9 @@ class BrokenEngine:
             raise FloatingPointError("the model broke")
         return np.full(self.config.vocabulary, self._answer, np.float32)
 
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+    def forward_batch(
+        self, tokens: Sequence[int], states: Sequence[ModelState]
+    ) -> NDArray[np.float32]:
         pairs = zip(tokens, states, strict=True)
         return np.stack([self.forward((token,), state) for token, state in pairs])
 
@@ -179,13 +181,15 @@ class StubbornEngine:
     def config(self) -> RwkvConfig:
         return self._engine.config
 
-    def forward(self, tokens: Sequence[int], state: State) -> NDArray[np.float32]:
+    def forward(self, tokens: Sequence[int], state: ModelState) -> NDArray[np.float32]:
         logits = self._engine.forward(tokens, state).copy()
         for pitch, token in zip(keys.COMPING, keys.COMPING_TOKENS, strict=True):
             logits[token] -= 100 * (pitch % 12 != 11)
         return logits
 
-    def forward_batch(self, tokens: Sequence[int], states: Sequence[State]) -> NDArray[np.float32]:
+    def forward_batch(
+        self, tokens: Sequence[int], states: Sequence[ModelState]
+    ) -> NDArray[np.float32]:
         pairs = zip(tokens, states, strict=True)
         return np.stack([self.forward((token,), state) for token, state in pairs])
 

@@ -10,9 +10,9 @@ import mido
 import numpy as np
 import pytest
 
-from lofid.judge.daemon import Daemon
+from bench.daemon import Daemon
 from lofid.music.notes import Part
-from lofid.outputs import Block, Event, open_output
+from lofid.outputs import Block, MidiEvent, open_output
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -89,9 +89,9 @@ def test_an_output_of_another_package_takes_the_stream(
     out = tmp_path / "notes.csv"
     output = open_output(f"csv:{out}")
     events = (
-        Event(24_000, 0x90, (60, 80), Part.KEYS),
-        Event(36_000, 0x80, (60, 0), Part.KEYS),
-        Event(48_000, 0x90, (36, 100), Part.DRUMS),
+        MidiEvent(24_000, 0x90, (60, 80), Part.KEYS),
+        MidiEvent(36_000, 0x80, (60, 0), Part.KEYS),
+        MidiEvent(48_000, 0x90, (36, 100), Part.DRUMS),
     )
     output.write(Block(0, np.zeros((96_000, 2), np.float32), events))
     output.close()

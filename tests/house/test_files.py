@@ -27,9 +27,9 @@ from lofid.files import (
     sync_folder,
     unfinished,
 )
+from lofid.protocol.curve import ClientKeys
 from lofid.rwkv.styles import load_style
 from lofid.rwkv.weights import load_model
-from lofid.service.keys import ClientKeys
 
 
 def test_many_may_write_one_file_at_once(tmp_path: Path) -> None:

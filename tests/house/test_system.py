@@ -16,7 +16,7 @@ from lofid.system import (
     PARTS,
     PORTAUDIO,
     PULSEAUDIO,
-    Kind,
+    PartKind,
     SystemPart,
     advice,
     install,
@@ -27,7 +27,7 @@ from lofid.system import (
 
 ROOT = Path(__file__).parents[2]
 GONE = SystemPart(
-    Kind.PROGRAM,
+    PartKind.PROGRAM,
     "gone",
     "is needed by this test",
     debian="libgone1",
@@ -196,7 +196,7 @@ def test_the_table_runs_before_anything_is_installed(purpose: str, tmp_path: Pat
     """With nothing but the standard library, and quietly where all is there."""
     for part in PARTS[purpose]:
         for name in (part.name, *part.instead):
-            if part.kind is Kind.PROGRAM and (path := shutil.which(name)):
+            if part.kind is PartKind.PROGRAM and (path := shutil.which(name)):
                 (tmp_path / name).symlink_to(path)
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _RUN.format(root=str(ROOT), purpose=purpose)],

@@ -15,7 +15,7 @@ from lofid.judge.figures import Figure
 from lofid.judge.pictures import bench_picture
 from lofid.judge.player_view import player_python
 from lofid.rwkv.config import RwkvConfig
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import Model, ModelCard, tensor_shapes
 
 CONFIG = RwkvConfig(layers=1, width=64, vocabulary=8)
@@ -99,7 +99,7 @@ class Odd:
     def __init__(self, growth: float = 0.0, wrong_at: int = -1) -> None:
         self.count, self.growth, self.wrong_at = 0, growth, wrong_at
 
-    def forward(self, tokens: object, state: State) -> NDArray[np.float32]:
+    def forward(self, tokens: object, state: ModelState) -> NDArray[np.float32]:
         self.count += 1
         state.wkv[:] = 1 + self.growth * self.count
         value = np.nan if self.count == self.wrong_at else 0

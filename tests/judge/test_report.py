@@ -10,7 +10,7 @@ from lofid.judge.human import keys_bars
 from lofid.judge.loudness import Audio
 from lofid.judge.report import (
     Humans,
-    Take,
+    MeasuredTake,
     layer_table,
     musical_figures,
     recital_figures,
@@ -46,7 +46,10 @@ def by_name(figures: list[Figure]) -> dict[str, Figure]:
 
 
 def test_musical_figures() -> None:
-    takes = [Take("study", 1, song(20), Share(32, 32)), Take("study", 2, song(21), Share(31, 32))]
+    takes = [
+        MeasuredTake("study", 1, song(20), Share(32, 32)),
+        MeasuredTake("study", 2, song(21), Share(31, 32)),
+    ]
     found = by_name(musical_figures(takes, HUMANS))
     assert found["legal bars"].measured == 63 / 64
     assert found["legal bars"].verdict == "missed"
@@ -61,8 +64,8 @@ def test_musical_figures() -> None:
 
 
 def test_takes_without_a_melody_do_not_count_as_its_rests() -> None:
-    sung = Take("study", 1, song(20), Share())
-    drums = Take(
+    sung = MeasuredTake("study", 1, song(20), Share())
+    drums = MeasuredTake(
         "drums-only", 1, [Bar(replace(b.plan, parts=frozenset())) for b in song(1)], Share()
     )
     assert by_name(musical_figures([sung, drums]))["bars without melody"].measured == 0
@@ -73,8 +76,8 @@ def test_nothing_to_measure() -> None:
 
 
 def test_recitation_is_noticed() -> None:
-    honest = by_name(recital_figures([Take("study", 1, song(30), Share())], HUMANS))
-    thief = Take("study", 1, [*song(30), *song(4)[2:8]], Share())
+    honest = by_name(recital_figures([MeasuredTake("study", 1, song(30), Share())], HUMANS))
+    thief = MeasuredTake("study", 1, [*song(30), *song(4)[2:8]], Share())
     caught = by_name(recital_figures([thief], HUMANS))
     name = "keys: longest run known, median"
     assert (honest[name].verdict, caught[name].verdict) == ("met", "missed")
@@ -98,6 +101,6 @@ def test_sound_figures() -> None:
 def test_layers_are_shown() -> None:
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(layer_table([Take("study", 1, song(1), Share())]))
+        console.print(layer_table([MeasuredTake("study", 1, song(1), Share())]))
     assert "100%" in capture.get()
     assert str(Part.MELODY) in capture.get()

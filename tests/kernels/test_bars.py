@@ -5,7 +5,7 @@ from lofid.tokens import grammar
 
 
 def test_phases_are_the_grammars() -> None:
-    def numbered(phases: type[bars.Phase] | type[grammar.Phase]) -> dict[str, int]:
+    def numbered(phases: type[bars.TablePhase] | type[grammar.Phase]) -> dict[str, int]:
         return {phase.name: phase.value for phase in phases}
 
-    assert numbered(bars.Phase) == numbered(grammar.Phase)
+    assert numbered(bars.TablePhase) == numbered(grammar.Phase)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 pytest.importorskip("triton")
 
+from bench.decode_check import stage_errors
 from lofid.kernels.decode import Decoder, reference_decode
-from lofid.kernels.decode_check import stage_errors
 from lofid.kernels.weights import Shape, pack, side_by_side
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.quantise import quantised

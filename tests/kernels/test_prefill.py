@@ -7,8 +7,8 @@ import torch
 
 pytest.importorskip("triton")
 
+from bench.decode_check import random_weights
 from lofid.kernels.decode import Streams, reference_decode
-from lofid.kernels.decode_check import random_weights
 from lofid.kernels.prefill import prefill
 from lofid.kernels.weights import Shape
 

@@ -15,14 +15,14 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from lofid.compose.chance import Stream, generator
+from lofid.compose.chance import RandomStream, generator
 from lofid.compose.form import compose_song, locate, plan_bar
 from lofid.compose.headers import drums_header, keys_header
 from lofid.compose.lockstep import flat_bar, heard_bar
 from lofid.compose.player import Attempt, Player, Write, drums_player, keys_player
 from lofid.compose.preset import load_preset, preset_names
 from lofid.compose.rules import DrumsRules, KeysRules, Rules
-from lofid.kernels.bars import Bar
+from lofid.kernels.bars import BarTable
 from lofid.kernels.sample import FORCED, Sampler, reference_step
 from lofid.music.notes import Part
 from lofid.music.plan import BarPlan
@@ -40,14 +40,14 @@ Step = Callable[[Sampler, Tensor, Tensor, Tensor], None]
 class Case:
     """One slot: a bar for the device, its player, the tokens that the host has for it."""
 
-    bar: Bar
+    bar: BarTable
     player: Player
     expected: tuple[int, ...]
 
 
 def written(player: Player, header: list[int], rules: Callable[[], Rules], seed: int) -> Case:
     """A bar that is written."""
-    stream = Stream.KEYS if player.grammar is keys.GRAMMAR else Stream.DRUMS
+    stream = RandomStream.KEYS if player.grammar is keys.GRAMMAR else RandomStream.DRUMS
     bar = flat_bar(player, header, Attempt(rules(), generator(seed, stream, 3, seed % 5)))
     attempt = Attempt(rules(), generator(seed, stream, 3, seed % 5))
     (played,) = player.play(Write(header, player.initial_state(), [attempt]))

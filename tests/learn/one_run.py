@@ -16,7 +16,7 @@ from numpy.random import Generator, Philox
 from lofid.errors import LofidError
 from lofid.learn import run
 from lofid.learn.configs import TrainSettings
-from lofid.learn.sequences import Corpus, Span, Stream
+from lofid.learn.sequences import Corpus, Span, TokenStream
 from lofid.learn.train import Trainer
 from lofid.rwkv.config import RwkvConfig
 from lofid.tokens.vocabulary import Vocabulary
@@ -38,10 +38,10 @@ SPANS = (Span("a", "even", 500, 150), Span("b", "odd", 240, 60), Span("c", "even
 def small_corpus() -> Corpus:
     """Noisy counting: a few tokens more than a pass of ten steps."""
 
-    def stream(number: int) -> Stream:
+    def stream(number: int) -> TokenStream:
         rng = Generator(Philox(key=[7, number]))
         tokens = ((np.arange(1400) + rng.integers(0, 2, 1400)) % 24).astype(np.int16)
-        return Stream(tokens, tokens % 5 != 0, 400, SPANS)
+        return TokenStream(tokens, tokens % 5 != 0, 400, SPANS)
 
     return Corpus(VOCABULARY, lambda number: stream(2 + number), stream(0), stream(1), ())
 

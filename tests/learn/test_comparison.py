@@ -10,7 +10,7 @@ from torch import nn
 from lofid.learn import comparison
 from lofid.learn.configs import Network
 from lofid.learn.forerunners import ForerunnerConfig, Gpt, Recurrent, build
-from lofid.learn.sequences import Corpus, Stream, drums_corpus
+from lofid.learn.sequences import Corpus, TokenStream, drums_corpus
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.reference import Rwkv6
@@ -77,7 +77,7 @@ def test_repetition_looks_back_eight_bars() -> None:
 
 
 def test_bars_of_a_stream() -> None:
-    stream = Stream(
+    stream = TokenStream(
         np.array([1, 2, 7, 8, 1, 9], np.int16),
         np.array([False, False, True, True, False, True]),
         3,
@@ -86,7 +86,7 @@ def test_bars_of_a_stream() -> None:
 
 
 def test_a_gpt_is_judged_behind_half_a_context(corpus: Corpus) -> None:
-    stream = Stream(corpus.reported.tokens[:200], corpus.reported.is_event[:200], 50)
+    stream = TokenStream(corpus.reported.tokens[:200], corpus.reported.is_event[:200], 50)
     model = network(Network.GPT, len(corpus.vocabulary))
     assert isinstance(model, Gpt)
     losses = []

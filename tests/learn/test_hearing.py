@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lofid.learn.beats import aligned
-from lofid.learn.hearing import HeardSong, Reason, Refused, hear
-from lofid.music.midi import Song, Tempo, TimeSignature, Track, without_overlaps
+from lofid.learn.hearing import HeardSong, Reason, Unusable, hear
+from lofid.music.midi import MidiSong, Tempo, TimeSignature, Track, without_overlaps
 from lofid.music.notes import Note
 
 
@@ -134,17 +134,17 @@ class TestMetre:
 
     def test_too_much_of_another_metre_is_refused(self, tmp_path: Path) -> None:
         metas = [_metre(0, 4), _metre(8 * 1920, 3)]
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Unusable) as refused:
             hear(_file(tmp_path / "a.mid", _parts(10), metas), "")
         assert (refused.value.reason, refused.value.detail) == (Reason.NOT_FOUR_FOUR, "3/4")
 
     def test_countless_metres_take_no_time(self, tmp_path: Path) -> None:
         metas = [_metre(tick, 4 - tick % 2) for tick in range(5_000)]
-        with pytest.raises(Refused, match="not in 4/4"):
+        with pytest.raises(Unusable, match="not in 4/4"):
             hear(_file(tmp_path / "a.mid", _parts(40), metas), "")
 
 
-def _played(bpm: float, mapped: float, seconds: float, drums: bool = True) -> Song:
+def _played(bpm: float, mapped: float, seconds: float, drums: bool = True) -> MidiSong:
     """24 bars played at ``bpm``, each onset off by about ``seconds``, in a file that says another.
 
     So a program writes down what it heard: all notes at their times under a tempo that it made up.
@@ -162,7 +162,7 @@ def _played(bpm: float, mapped: float, seconds: float, drums: bool = True) -> So
             for (start, pitch, length), late in zip(notes, off, strict=True)
         )
         tracks.append(Track("", channel, 0, without_overlaps(played), channel == 9))
-    return Song((Tempo(0, mapped),), (TimeSignature(0, 4, 4),), (), tuple(tracks))
+    return MidiSong((Tempo(0, mapped),), (TimeSignature(0, 4, 4),), (), tuple(tracks))
 
 
 class TestTempo:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lofid.learn.measure import Measured, batches, interval
-from lofid.learn.sequences import ON_GRID, Span, Stream
+from lofid.learn.sequences import ON_GRID, Span, TokenStream
 
 SPANS = tuple(
     Span(f"g{number}", style, length, length // 2)
@@ -13,7 +13,7 @@ SPANS = tuple(
     )
 )
 TOKENS = np.arange(106, dtype=np.int16)
-STREAM = Stream(TOKENS, TOKENS % 3 != 0, 53, SPANS)
+STREAM = TokenStream(TOKENS, TOKENS % 3 != 0, 53, SPANS)
 
 
 def test_every_piece_is_read_once_and_padding_never_counts() -> None:
@@ -34,7 +34,7 @@ def test_every_piece_is_read_once_and_padding_never_counts() -> None:
 
 
 def test_a_stream_without_marks_is_one_piece() -> None:
-    plain = Stream(TOKENS, TOKENS % 3 != 0, 53)
+    plain = TokenStream(TOKENS, TOKENS % 3 != 0, 53)
     (batch,) = batches(plain, 1)
     assert batch.tokens[0].tolist() == TOKENS.tolist()
     (piece,) = Measured.of(plain, [53.0]).pieces
@@ -52,7 +52,7 @@ def test_intervals_widen_with_the_spread_and_pair_the_models() -> None:
     def of(*nats: float) -> Measured:
         spans = tuple(Span(str(place), "funk", 10, 10) for place in range(len(nats)))
         tokens = np.zeros(10 * len(nats), np.int16)
-        return Measured.of(Stream(tokens, tokens == 0, len(tokens), spans), nats)
+        return Measured.of(TokenStream(tokens, tokens == 0, len(tokens), spans), nats)
 
     even, uneven = of(*[20.0] * 12), of(*[10.0, 30.0] * 6)
     assert interval(lambda headlines: headlines[0], [even]) == (2, 2)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lofid.errors import LofidError
-from lofid.learn.hearing import Reason, Refused, hear
+from lofid.learn.hearing import Reason, Unusable, hear
 from lofid.learn.own import (
     NothingUsable,
     OwnPieces,
@@ -258,7 +258,7 @@ def test_no_damage_is_a_crash(data: st.DataObject) -> None:
         for place, value in data.draw(st.lists(places, min_size=1, max_size=8)):
             content[place] = value
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-        with suppress(Refused):
+        with suppress(Unusable):
             hear(path, "")
 
 

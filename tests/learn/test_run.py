@@ -20,7 +20,7 @@ from lofid.learn.journal import LOSS_LOG, TENSORBOARD
 from lofid.learn.sequences import Corpus
 from lofid.learn.train import Trainer
 from lofid.rwkv.cpu import CpuEngine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import load_model
 from lofid.tokens import drums
 
@@ -68,7 +68,7 @@ def test_a_run_ends_in_a_model_that_plays(corpus: Corpus, tmp_path: Path) -> Non
     assert {source.name for source in model.card.data} == {"drums_gmd", "drums_stickflow"}
     engine = CpuEngine(model.card.config, model.tensors, "fp32")
     tokens = [1, 20, 30]
-    logits = engine.forward(tokens, State.zero(model.card.config))
+    logits = engine.forward(tokens, ModelState.zero(model.card.config))
     trainer.model.load_state_dict(trainer.best_weights())
     with torch.no_grad():
         expected = trainer.model.eval()(torch.tensor([tokens]))[0][0, -1]

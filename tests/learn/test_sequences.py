@@ -13,7 +13,7 @@ from lofid.learn.configs import PlayerName
 from lofid.learn.pieces import DrumsPiece
 from lofid.learn.sequences import (
     Corpus,
-    Stream,
+    TokenStream,
     _drums_variant,
     _order,
     drums_corpus,
@@ -116,7 +116,7 @@ def test_wanted_pieces_come_twice_as_often() -> None:
 
 
 def test_balance_oversamples_rare_styles_in_training_only(data: Path) -> None:
-    def share(stream: Stream, style: str) -> float:
+    def share(stream: TokenStream, style: str) -> float:
         """Of the bars whose style is told."""
         found = [
             int((stream.tokens == keys.VOCABULARY.tokens.index(f"style:{name}")).sum())

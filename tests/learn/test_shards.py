@@ -14,7 +14,7 @@ import pytest
 
 from lofid.errors import LofidError
 from lofid.learn import shards
-from lofid.learn.sequences import Corpus, Stream, drums_corpus, keys_corpus
+from lofid.learn.sequences import Corpus, TokenStream, drums_corpus, keys_corpus
 from lofid.learn.shards import Recipe, open_shards, prepare, prepared_corpus, recipe
 
 PACKAGE = Path(shards.__file__).parents[1]
@@ -24,7 +24,7 @@ def _refuse() -> Corpus:
     raise AssertionError("the data sets were read again")
 
 
-def _same(left: Stream, right: Stream) -> bool:
+def _same(left: TokenStream, right: TokenStream) -> bool:
     return (
         np.array_equal(left.tokens, right.tokens)
         and np.array_equal(left.is_event, right.is_event)
@@ -71,7 +71,7 @@ def test_several_processes_draw_the_same(drums: Recipe, data: Path, tmp_path: Pa
 def test_a_pass_is_drawn_while_another_one_is(drums: Recipe, tmp_path: Path) -> None:
     plain = drums.draw()
 
-    def meanwhile(number: int) -> Stream:
+    def meanwhile(number: int) -> TokenStream:
         assert _same(open_shards(tmp_path, drums).stream(number + 1), plain.stream(number + 1))
         return plain.stream(number)
 

@@ -22,7 +22,7 @@ from lofid.music.notes import DRUM_PITCH, DrumClass, Note
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.reference import Rwkv6
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.styles import WKV, Method, load_style, save_style
 from lofid.rwkv.weights import Model, ModelCard
 from lofid.tokens import drums
@@ -135,7 +135,7 @@ def test_what_was_measured_is_what_the_engine_plays(
         scores = np.zeros(CONFIG.vocabulary)
         for place, token in enumerate(piece.whole.tokens.tolist()):
             if place in lines[WINDOW::WINDOW]:
-                state = State(state.att_shift, state.ffn_shift, state.wkv + beginning.wkv)
+                state = ModelState(state.att_shift, state.ffn_shift, state.wkv + beginning.wkv)
             if piece.whole.is_event[place]:
                 total += float(np.log(np.exp(scores - scores.max()).sum()) + scores.max())
                 total -= float(scores[token])

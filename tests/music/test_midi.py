@@ -15,7 +15,7 @@ from lofid.errors import LofidError
 from lofid.music.chords import Chord, Key, Mode
 from lofid.music.midi import (
     CHANNEL,
-    Song,
+    MidiSong,
     read_midi,
     split_bars,
     without_overlaps,
@@ -50,7 +50,7 @@ def file_of(*messages: Any, division: int = 480, kind: int = 1) -> mido.MidiFile
     return file
 
 
-def read(file: mido.MidiFile, folder: Path) -> Song:
+def read(file: mido.MidiFile, folder: Path) -> MidiSong:
     path = folder / "song.mid"
     file.save(path)
     return read_midi(path)

@@ -7,7 +7,7 @@ import pytest
 
 from lofid.errors import LofidError
 from lofid.music.chords import Key
-from lofid.music.midi import Song, Track, parse_midi
+from lofid.music.midi import MidiSong, Track, parse_midi
 from lofid.music.notes import Note
 
 HERE = Path("odd.mid")
@@ -51,7 +51,7 @@ HIT = at(0, 0x99, 36, 90) + at(60, 36, 0)
 CONDUCTOR, KEYS, DRUMS = track(TEMPO), track(at(0, 0xC0, 4), CHORD), track(HIT)
 
 
-def song(*parts: bytes) -> Song:
+def song(*parts: bytes) -> MidiSong:
     return parse_midi(b"".join(parts), HERE)
 
 

@@ -12,7 +12,7 @@ import soundfile as sf
 
 from lofid import __version__
 from lofid.errors import LofidError
-from lofid.outputs import SAMPLE_RATE, Audio, Block, Label, Output, open_output, parse
+from lofid.outputs import SAMPLE_RATE, Audio, Block, FileLabel, Output, open_output, parse
 
 
 def tone(seconds: float) -> Audio:
@@ -204,7 +204,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
 def test_a_file_says_what_is_played(tmp_path: Path, suffix: str) -> None:
     output = parse(f"file:{tmp_path}/out{suffix}")
-    output.label = Label("rain", 77)
+    output.label = FileLabel("rain", 77)
     output.open()
     write(output, tone(0.5))
     output.close()
@@ -218,7 +218,7 @@ def test_a_file_says_what_is_played(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(("suffix", "gain"), [(".wav", 1.0), (".flac", 10 ** (-12 / 20))])
 def test_a_stem_may_rise_above_full_scale(tmp_path: Path, suffix: str, gain: float) -> None:
     output = parse(f"file:{tmp_path}/out{suffix}")
-    output.label = Label("rain", 77, "drums")
+    output.label = FileLabel("rain", 77, "drums")
     loud = 5 * tone(0.5)
     output.open()
     write(output, loud)

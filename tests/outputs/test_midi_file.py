@@ -19,8 +19,8 @@ from lofid.music.midi import read_midi
 from lofid.music.notes import Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import BarPlan, Section
-from lofid.outputs import BarLine, Block, Event, open_output
-from lofid.outputs.messages import Status
+from lofid.outputs import BarLine, Block, MidiEvent, open_output
+from lofid.outputs.messages import MidiStatus
 from lofid.outputs.midi_file import MidiFileOutput
 
 FRAMES = 512
@@ -44,14 +44,16 @@ def stream(tempi: list[float], begin: int = 2000) -> Iterator[Block]:
         beats = [round(start + beat * length / 4) for beat in range(4)]
         for beat, at in enumerate(beats):
             pitch = (60 + beat,)
-            events.append(Event(at, Status.NOTE_ON, (*pitch, 80), Part.KEYS))
-            events.append(Event(round(at + length / 8), Status.NOTE_OFF, (*pitch, 0), Part.KEYS))
-        events.append(Event(beats[0], Status.NOTE_ON, (40, 90), Part.BASS))
-        events.append(Event(round(start + length), Status.NOTE_OFF, (40, 0), Part.BASS))
+            events.append(MidiEvent(at, MidiStatus.NOTE_ON, (*pitch, 80), Part.KEYS))
+            events.append(
+                MidiEvent(round(at + length / 8), MidiStatus.NOTE_OFF, (*pitch, 0), Part.KEYS)
+            )
+        events.append(MidiEvent(beats[0], MidiStatus.NOTE_ON, (40, 90), Part.BASS))
+        events.append(MidiEvent(round(start + length), MidiStatus.NOTE_OFF, (40, 0), Part.BASS))
         early = round(start - length / 96)
-        events.append(Event(early, Status.NOTE_ON, (36, 100), Part.DRUMS))
-        events.append(Event(early + 900, Status.NOTE_OFF, (36, 0), Part.DRUMS))
-        events.append(Event(round(start), Status.CLOCK))
+        events.append(MidiEvent(early, MidiStatus.NOTE_ON, (36, 100), Part.DRUMS))
+        events.append(MidiEvent(early + 900, MidiStatus.NOTE_OFF, (36, 0), Part.DRUMS))
+        events.append(MidiEvent(round(start), MidiStatus.CLOCK))
     events.sort(key=lambda event: event.frame)
     audio = np.zeros((FRAMES, 2), np.float32)
     for frame in range(0, round(starts[-1]) + FRAMES, FRAMES):
@@ -166,7 +168,7 @@ def test_a_halt_keeps_the_tempo(tmp_path: Path) -> None:
     lines = {0: plan(0, 80.0), 281 * FRAMES: plan(1, 80.0), 1124 * FRAMES: plan(2, 80.0)}
     for frame in range(0, 1500 * FRAMES, FRAMES):
         here = (BarLine(frame, lines[frame]),) if frame in lines else ()
-        strike = Event(frame, Status.NOTE_ON, (60, 80), Part.KEYS)
+        strike = MidiEvent(frame, MidiStatus.NOTE_ON, (60, 80), Part.KEYS)
         output.write(Block(frame, audio, (strike,) if here else (), here))
     output.close()
     song = read_midi(tmp_path / "take.mid")
@@ -179,7 +181,7 @@ def test_silence_ends_notes(tmp_path: Path) -> None:
     output = MidiFileOutput(tmp_path / "take.mid")
     output.open()
     audio = np.zeros((9000, 2), np.float32)
-    strike = Event(0, Status.NOTE_ON, (60, 80), Part.KEYS)
+    strike = MidiEvent(0, MidiStatus.NOTE_ON, (60, 80), Part.KEYS)
     output.write(Block(0, audio, (strike,), (BarLine(0, plan(0, 80.0)),)))
     output.silence()
     output.write(Block(9000, audio))

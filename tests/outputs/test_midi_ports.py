@@ -16,9 +16,9 @@ import pytest
 from lofid.errors import LofidError
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
-from lofid.outputs import Block, Event, Output, Received, parse
-from lofid.outputs.messages import Status
-from lofid.service.sync import ClockFollower
+from lofid.outputs import Block, MidiEvent, Output, Received, parse
+from lofid.outputs.messages import MidiStatus
+from lofid.playback.sync import ClockFollower
 
 PORTS = {
     "midi": ("lofid-out:lofid-out", "lofid-in:lofid-in"),
@@ -42,19 +42,19 @@ time.sleep(60)
 """
 
 
-def notes(count: int, gap: int, length: int) -> list[Event]:
+def notes(count: int, gap: int, length: int) -> list[MidiEvent]:
     """``count`` notes of the keys, one begun every ``gap`` frames."""
     return [
         event
         for n in range(count)
         for event in (
-            Event(n * gap, Status.NOTE_ON, (30 + n % 60, 1 + n % 127), Part.KEYS),
-            Event(n * gap + length, Status.NOTE_OFF, (30 + n % 60, 0), Part.KEYS),
+            MidiEvent(n * gap, MidiStatus.NOTE_ON, (30 + n % 60, 1 + n % 127), Part.KEYS),
+            MidiEvent(n * gap + length, MidiStatus.NOTE_OFF, (30 + n % 60, 0), Part.KEYS),
         )
     ]
 
 
-def play(output: Output, events: Sequence[Event], start: int = 0, lead: float = LEAD) -> int:
+def play(output: Output, events: Sequence[MidiEvent], start: int = 0, lead: float = LEAD) -> int:
     """Write the events in real time; returns the frame behind the last block."""
     began, frames = time.monotonic() + lead - start / 48_000, 512
     audio = np.zeros((frames, 2), np.float32)
@@ -105,7 +105,7 @@ def host_of(output: Any) -> int:
     return pid
 
 
-def heard_whole(kind: str, ear: Any, events: Sequence[Event]) -> list[int]:
+def heard_whole(kind: str, ear: Any, events: Sequence[MidiEvent]) -> list[int]:
     """Play the events; the frames at which the ear heard them, every one and in order.
 
     Where the whole machine is held up, JACK skips periods and says so: then try again.
@@ -169,10 +169,12 @@ class TestEveryPort:
         with opened(kind) as output:
             ear.connect(PORTS[kind][0])
             ear.say(PORTS[kind][1], [])
-            frame = play(output, [Event(0, Status.NOTE_ON, (60, 80), Part.KEYS)])
+            frame = play(output, [MidiEvent(0, MidiStatus.NOTE_ON, (60, 80), Part.KEYS)])
             ear.until(lambda: len(ear.sounding()) == 1)
             time.sleep(1.1)  # the host tells about its wires once a second
-            frame = play(output, [Event(frame, Status.NOTE_ON, (64, 80), Part.KEYS)], start=frame)
+            frame = play(
+                output, [MidiEvent(frame, MidiStatus.NOTE_ON, (64, 80), Part.KEYS)], start=frame
+            )
             ear.until(lambda: len(ear.sounding()) == 2)
             os.kill(host_of(output), signal.SIGKILL)
             with pytest.raises(LofidError, match="has ended"):
@@ -181,7 +183,7 @@ class TestEveryPort:
             assert len(ear.sounding()) == 2
             output.open()
             ear.until(lambda: not ear.sounding())
-            play(output, [Event(0, Status.NOTE_ON, (72, 80), Part.KEYS)])
+            play(output, [MidiEvent(0, MidiStatus.NOTE_ON, (72, 80), Part.KEYS)])
             ear.until(lambda: ear.sounding() == {(0, 72)})
             (message,) = heard_by(output, ear, PORTS[kind][1], [(0, bytes((0xB0, 74, 9)))])
             assert message.data == (74, 9)
@@ -189,8 +191,8 @@ class TestEveryPort:
     def test_controllers_and_clock_come_in(self, kind: str, ear: Any) -> None:
         tick = 60 * 48_000 / (90 * 24)
         said = [
-            (0, bytes((Status.START,))),
-            *((round(n * tick), bytes((Status.CLOCK,))) for n in range(1, 97)),
+            (0, bytes((MidiStatus.START,))),
+            *((round(n * tick), bytes((MidiStatus.CLOCK,))) for n in range(1, 97)),
             (round(97 * tick), bytes((0xB2, 74, 100))),
         ]
         for _ in range(3):
@@ -227,11 +229,11 @@ class TestEveryPort:
             ear.until(lambda: len(ear.heard) >= 6)
             changes = [bytes((0xC6, 32)), bytes((0xC0, 0))]
             assert [message for _, message in ear.heard] == programs + changes
-            play(output, [Event(0, Status.NOTE_ON, (40, 80), Part.BASS)])
+            play(output, [MidiEvent(0, MidiStatus.NOTE_ON, (40, 80), Part.BASS)])
             ear.until(lambda: ear.sounding() == {(6, 40)})
             output.silence()
             ear.until(lambda: not ear.sounding())
-            play(output, [Event(0, Status.NOTE_ON, (41, 80), Part.BASS)])
+            play(output, [MidiEvent(0, MidiStatus.NOTE_ON, (41, 80), Part.BASS)])
             ear.until(lambda: ear.sounding() == {(6, 41)})
 
     def test_closing_plays_what_was_written(self, kind: str, ear: Any) -> None:
@@ -256,7 +258,7 @@ class TestEveryPort:
                 output.open()
             server.start()
             output.open()
-            play(output, [Event(0, Status.PROGRAM, (1,), Part.KEYS)])
+            play(output, [MidiEvent(0, MidiStatus.PROGRAM, (1,), Part.KEYS)])
 
 
 def test_jack_tells_its_clock(server: Any) -> None:
@@ -276,7 +278,7 @@ def test_late_messages_are_counted_and_sent(ear: Any) -> None:
     with opened("jack") as output:
         ear.connect("lofid:out")
         play(output, notes(1, 0, 100))
-        late = Event(0, Status.NOTE_ON, (60, 80), Part.KEYS)
+        late = MidiEvent(0, MidiStatus.NOTE_ON, (60, 80), Part.KEYS)
         output.write(Block(0, np.zeros((512, 2), np.float32), (late,), (), time.monotonic() - 0.5))
         ear.until(lambda: ear.sounding() == {(0, 60)})
         ear.until(lambda: output.received() == [] and output.details().get("late", 0) == 1)
@@ -289,7 +291,7 @@ def test_both_kinds_play_side_by_side_under_their_own_names(
     with opened(kinds[0]) as first, opened(kinds[1]) as second:
         for output, kind, pitch in ((first, kinds[0], 60), (second, kinds[1], 64)):
             ear.connect(PORTS[kind][0])
-            play(output, [Event(0, Status.NOTE_ON, (pitch, 80), Part.KEYS)])
+            play(output, [MidiEvent(0, MidiStatus.NOTE_ON, (pitch, 80), Part.KEYS)])
         ear.until(lambda: ear.sounding() == {(0, 60), (0, 64)})
 
 

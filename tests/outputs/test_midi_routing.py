@@ -11,12 +11,12 @@ from lofid.music.chords import Key
 from lofid.music.notes import Part
 from lofid.music.parameters import BassInstrument, Instrument, Kit, Settings
 from lofid.music.plan import BarPlan, Face, Section
-from lofid.outputs import BarLine, Block, Event
-from lofid.outputs.messages import Sounding, Status
+from lofid.outputs import BarLine, Block, MidiEvent
+from lofid.outputs.messages import MidiStatus, Sounding
 from lofid.outputs.routing import Router
 
 AUDIO = np.zeros((512, 2), np.float32)
-ON, OFF = Status.NOTE_ON, Status.NOTE_OFF
+ON, OFF = MidiStatus.NOTE_ON, MidiStatus.NOTE_OFF
 
 
 def line(frame: int, index: int) -> BarLine:
@@ -26,7 +26,7 @@ def line(frame: int, index: int) -> BarLine:
     return BarLine(frame, plan)
 
 
-def block(*events: Event, lines: Iterable[BarLine] = (), frame: int = 0) -> Block:
+def block(*events: MidiEvent, lines: Iterable[BarLine] = (), frame: int = 0) -> Block:
     return Block(frame, AUDIO, events, tuple(lines))
 
 
@@ -41,7 +41,9 @@ def test_channels_and_programs() -> None:
     made = router(keys_channel=16, keys_program=127)
     programs = [bytes((0xCF, 127)), bytes((0xC1, 11)), bytes((0xC2, 32)), bytes((0xC9, 32))]
     assert made.opening() == programs
-    sent = made.route(block(Event(3, ON, (60, 9), Part.KEYS), Event(4, ON, (36, 9), Part.DRUMS)))
+    sent = made.route(
+        block(MidiEvent(3, ON, (60, 9), Part.KEYS), MidiEvent(4, ON, (36, 9), Part.DRUMS))
+    )
     assert sent == [(3, bytes((0x9F, 60, 9))), (4, bytes((0x99, 36, 9)))]
 
 
@@ -49,23 +51,25 @@ def test_a_part_with_a_port_goes_there_alone() -> None:
     made = router(keys_port="other", bass_port="lofid")
     assert [message[0] for message in made.opening()] == [0xC1, 0xC2, 0xC9]
     parts = (Part.KEYS, Part.BASS)
-    sent = made.route(block(*(Event(0, ON, (60, 9), part) for part in parts)))
+    sent = made.route(block(*(MidiEvent(0, ON, (60, 9), part) for part in parts)))
     assert sent == [(0, bytes((0x92, 60, 9)))]
 
 
 def test_notes_end_before_others_begin() -> None:
     made = router()
-    made.route(block(Event(0, ON, (60, 9), Part.KEYS)))
-    sent = made.route(block(Event(5, ON, (60, 8), Part.KEYS), Event(5, OFF, (60, 0), Part.KEYS)))
+    made.route(block(MidiEvent(0, ON, (60, 9), Part.KEYS)))
+    sent = made.route(
+        block(MidiEvent(5, ON, (60, 8), Part.KEYS), MidiEvent(5, OFF, (60, 0), Part.KEYS))
+    )
     assert sent == [(5, bytes((0x80, 60, 0))), (5, bytes((0x90, 60, 8)))]
 
 
 def test_a_note_ends_where_it_began() -> None:
     made = router()
-    made.route(block(Event(0, ON, (60, 9), Part.KEYS)))
+    made.route(block(MidiEvent(0, ON, (60, 9), Part.KEYS)))
     settings = Settings().with_value("midi.keys_channel", 8).with_value("midi.keys_port", "other")
     assert made.adopt(settings) == []
-    assert made.route(block(Event(5, OFF, (60, 0), Part.KEYS))) == [(5, bytes((0x80, 60, 0)))]
+    assert made.route(block(MidiEvent(5, OFF, (60, 0), Part.KEYS))) == [(5, bytes((0x80, 60, 0)))]
 
 
 def test_only_what_changed_is_sent() -> None:
@@ -86,12 +90,12 @@ def test_a_song_of_another_face_brings_its_programs() -> None:
 
 def test_who_follows_the_clock_joins_at_a_bar_line() -> None:
     made = router(clock=True)
-    tick = Event(100, Status.CLOCK)
+    tick = MidiEvent(100, MidiStatus.CLOCK)
     assert made.route(block(tick)) == [(100, b"\xf8")]
     joined = [(100, bytes((0xF2, 16 * 700 % 128, 16 * 700 // 128))), (100, b"\xfb")]
     assert made.route(block(tick, lines=[line(100, 700)])) == [*joined, (100, b"\xf8")]
     assert made.route(block(lines=[line(200, 701)])) == []
-    assert made.route(block(Event(300, Status.STOP))) == [(300, b"\xfc")]
+    assert made.route(block(MidiEvent(300, MidiStatus.STOP))) == [(300, b"\xfc")]
     assert made.route(block(lines=[line(400, 1024)])) == [(400, b"\xfa")]
     assert made.adopt(Settings()) == [b"\xfc"]
     assert made.route(block(tick, lines=[line(100, 3)])) == []
@@ -119,9 +123,9 @@ def test_no_note_hangs(taken: list[tuple[object, object, object, int]]) -> None:
     """Whatever is struck, changed and ended: once every note is released, nothing sounds."""
     settings = Settings()
     made, heard, frame = Router("lofid", settings), Sounding(), 0
-    struck: list[Event] = []
+    struck: list[MidiEvent] = []
 
-    def play(event: Event) -> None:
+    def play(event: MidiEvent) -> None:
         for _, message in made.route(block(event, frame=event.frame)):
             heard.take(message)
 
@@ -136,11 +140,13 @@ def test_no_note_hangs(taken: list[tuple[object, object, object, int]]) -> None:
                 heard.take(message)
             assert not any(message[0] & 0xF0 == OFF for message in heard.ends())
         else:
-            assert isinstance(what, Status) and isinstance(first, Part) and isinstance(second, int)
-            event = Event(frame, what, (second, 80), first)
+            assert (
+                isinstance(what, MidiStatus) and isinstance(first, Part) and isinstance(second, int)
+            )
+            event = MidiEvent(frame, what, (second, 80), first)
             if what is ON:
                 struck.append(event)
             play(event)
     for event in struck:
-        play(Event(frame, OFF, event.data, event.part))
+        play(MidiEvent(frame, OFF, event.data, event.part))
     assert not any(message[0] & 0xF0 == OFF for message in heard.ends())

@@ -9,7 +9,7 @@ from lofid.cli._from_here import named_from_here, output_from_here
 from lofid.errors import LofidError
 from lofid.music.parameters import Settings
 from lofid.outputs import parse
-from lofid.service import protocol
+from lofid.protocol import messages
 
 NO_TEXT = os.fsdecode(b"\x83h")
 
@@ -69,5 +69,5 @@ def test_the_daemon_is_told_only_what_is_text() -> None:
     for name in (NO_TEXT, f"./{NO_TEXT}.toml"):
         with pytest.raises(LofidError, match=r"\\x83h.*no text in UTF-8"):
             named_from_here(name)
-    with pytest.raises(protocol.Refused, match="half a character"):
-        protocol.encode_request(protocol.RecordStart(NO_TEXT), "1")
+    with pytest.raises(messages.Refused, match="half a character"):
+        messages.encode_request(messages.RecordStart(NO_TEXT), "1")

@@ -21,7 +21,7 @@ from lofid.errors import LofidError
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import STORAGES, CpuEngine, Storage
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import Tensors
 
 Floats = NDArray[np.float32]
@@ -41,7 +41,7 @@ def random_tokens(config: RwkvConfig, count: int) -> list[int]:
     return [int(token) for token in rng.integers(config.vocabulary, size=count)]
 
 
-def logits_one_by_one(engine: Engine, tokens: list[int], state: State) -> Floats:
+def logits_one_by_one(engine: Engine, tokens: list[int], state: ModelState) -> Floats:
     return np.stack([engine.forward([token], state).copy() for token in tokens])
 
 
@@ -66,7 +66,7 @@ def test_fp32_logits_and_state_match_the_rwkv_package(
 ) -> None:
     tensors = random_tensors(config, 0)
     other = package_model(config, tensors, tmp_path)
-    engine, state = CpuEngine(config, tensors, "fp32"), State.zero(config)
+    engine, state = CpuEngine(config, tensors, "fp32"), ModelState.zero(config)
     other_state: Any = None
     for token in random_tokens(config, 80):
         logits = engine.forward([token], state)
@@ -84,8 +84,8 @@ def test_fp32_logits_and_state_match_the_rwkv_package(
 def test_smaller_storage_stays_close(random_tensors: Make, storage: Storage) -> None:
     config = SHAPES[-1]
     tensors, tokens = random_tensors(config, 0), random_tokens(config, 64)
-    exact = logits_one_by_one(CpuEngine(config, tensors, "fp32"), tokens, State.zero(config))
-    found = logits_one_by_one(CpuEngine(config, tensors, storage), tokens, State.zero(config))
+    exact = logits_one_by_one(CpuEngine(config, tensors, "fp32"), tokens, ModelState.zero(config))
+    found = logits_one_by_one(CpuEngine(config, tensors, storage), tokens, ModelState.zero(config))
     assert divergence(exact, found) < {"fp32": 1e-9, "bf16": 1e-4, "int8": 2e-3}[storage]
     assert np.abs(exact).max() > 1  # or closeness would say nothing
 
@@ -95,13 +95,13 @@ def test_many_tokens_in_one_call_equal_one_by_one(random_tensors: Make, storage:
     config = SHAPES[1]
     engine = CpuEngine(config, random_tensors(config, 0), storage)
     tokens = random_tokens(config, 50)
-    single, block = State.zero(config), State.zero(config)
+    single, block = ModelState.zero(config), ModelState.zero(config)
     expected = logits_one_by_one(engine, tokens, single)[-1]
     np.testing.assert_array_equal(engine.forward(tokens, block), expected)
     assert_same(block, single)
 
 
-def assert_same(found: State, expected: State) -> None:
+def assert_same(found: ModelState, expected: ModelState) -> None:
     np.testing.assert_array_equal(found.wkv, expected.wkv)
     np.testing.assert_array_equal(found.att_shift, expected.att_shift)
     np.testing.assert_array_equal(found.ffn_shift, expected.ffn_shift)
@@ -135,7 +135,7 @@ def test_a_batch_is_to_the_bit_what_each_stream_is_alone(
     """Streams of different pasts, several steps, so that each one's state has to be right."""
     config, engine = SHAPES[shape], small_engine(shape, storage)
     rng = np.random.default_rng(seed)
-    together = [State.zero(config) for _ in range(streams)]
+    together = [ModelState.zero(config) for _ in range(streams)]
     for state, length in zip(together, before, strict=False):
         if length:
             engine.forward(rng.integers(config.vocabulary, size=length).tolist(), state)
@@ -152,7 +152,7 @@ def test_a_batch_is_to_the_bit_what_each_stream_is_alone(
 @pytest.mark.parametrize("storage", STORAGES)
 def test_nothing_is_allocated_for_a_token(small_engine: Opened, storage: Storage) -> None:
     config, engine = SHAPES[1], small_engine(1, storage)
-    states = [State.zero(config) for _ in range(3)]
+    states = [ModelState.zero(config) for _ in range(3)]
 
     def advance() -> None:
         engine.forward([1], states[0])
@@ -177,7 +177,7 @@ def test_nothing_is_allocated_for_a_token(small_engine: Opened, storage: Storage
 def test_a_copied_state_is_a_moment_to_return_to(random_tensors: Make) -> None:
     config = SHAPES[1]
     engine, tokens = CpuEngine(config, random_tensors(config, 0)), random_tokens(config, 30)
-    state = State.zero(config)
+    state = ModelState.zero(config)
     engine.forward(tokens, state)
     kept = state.copy()
     first = logits_one_by_one(engine, tokens, state)
@@ -191,7 +191,7 @@ def test_two_engines_in_two_threads_give_what_they_give_alone(random_tensors: Ma
     tokens = random_tokens(config, 200)
 
     def run(engine: CpuEngine) -> Floats:
-        return logits_one_by_one(engine, tokens, State.zero(config))
+        return logits_one_by_one(engine, tokens, ModelState.zero(config))
 
     alone = [run(engine) for engine in engines]
     with ThreadPoolExecutor(2) as threads:
@@ -206,7 +206,7 @@ def test_nothing_explodes_where_activations_are_extreme(random_tensors: Make) ->
         if name.endswith(("time_decay", "att.gate.weight", "ffn.receptance.weight")):
             np.multiply(tensor, 200, out=tensor)
     engine = CpuEngine(config, tensors)
-    assert np.isfinite(engine.forward(random_tokens(config, 100), State.zero(config))).all()
+    assert np.isfinite(engine.forward(random_tokens(config, 100), ModelState.zero(config))).all()
 
 
 def test_wrong_tokens_and_states_are_refused(random_tensors: Make) -> None:
@@ -214,13 +214,13 @@ def test_wrong_tokens_and_states_are_refused(random_tensors: Make) -> None:
     engine = CpuEngine(config, random_tensors(config, 0))
     for token in (-1, config.vocabulary):
         with pytest.raises(ValueError, match="token ids"):
-            engine.forward([token], State.zero(config))
+            engine.forward([token], ModelState.zero(config))
         with pytest.raises(ValueError, match="token ids"):
-            engine.forward([0, token], State.zero(config))
+            engine.forward([0, token], ModelState.zero(config))
     with pytest.raises(ValueError, match="another shape"):
-        engine.forward([0], State.zero(SHAPES[0]))
-    state = State.zero(config)
-    for tokens, states in (([0, 1], [state, state]), ([0], [state, State.zero(config)])):
+        engine.forward([0], ModelState.zero(SHAPES[0]))
+    state = ModelState.zero(config)
+    for tokens, states in (([0, 1], [state, state]), ([0], [state, ModelState.zero(config)])):
         with pytest.raises(ValueError, match="state of its own"):
             engine.forward_batch(tokens, states)
     with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.3"):
@@ -244,12 +244,12 @@ def test_no_kernel_reads_a_state_that_is_none(
 ) -> None:
     config = SHAPES[1]
     engine = CpuEngine(config, random_tensors(config, 0))
-    state = State.zero(config)
+    state = ModelState.zero(config)
     wrong = replace(state, **{part: harm(getattr(state, part))})
     with pytest.raises(ValueError, match=words):
         engine.forward([0], wrong)
     with pytest.raises(ValueError, match=words):
-        engine.forward_batch([0, 0], [State.zero(config), wrong])
+        engine.forward_batch([0, 0], [ModelState.zero(config), wrong])
 
 
 @pytest.mark.parametrize("place", ["beside", "user", "nowhere"])

@@ -13,7 +13,7 @@ from lofid.rwkv import packed
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import STORAGES, CpuEngine, Storage
 from lofid.rwkv.packed import is_known, packed_path, read_packed
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.weights import Model, ModelCard, load_model, save_model, tensor_shapes
 
 CONFIG = RwkvConfig(layers=1, width=64, vocabulary=65)
@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def logits(engine: CpuEngine) -> list[float]:
-    found: list[float] = engine.forward([3, 1, 4], State.zero(CONFIG)).tolist()
+    found: list[float] = engine.forward([3, 1, 4], ModelState.zero(CONFIG)).tolist()
     return found
 
 
@@ -109,8 +109,8 @@ def test_what_was_kept_of_another_shape_is_not_used(path: Path, storage: Storage
         for name, shape in tensor_shapes(other).items()
     }
     engine = CpuEngine.of(Model(replace(model.card, config=other), tensors, model.hash), storage)
-    expected = CpuEngine(other, tensors, storage).forward([3, 1, 4], State.zero(other))
-    assert np.array_equal(engine.forward([3, 1, 4], State.zero(other)), expected)
+    expected = CpuEngine(other, tensors, storage).forward([3, 1, 4], ModelState.zero(other))
+    assert np.array_equal(engine.forward([3, 1, 4], ModelState.zero(other)), expected)
 
 
 def test_where_nothing_can_be_written_all_works(

@@ -6,7 +6,7 @@ from lofid.errors import LofidError
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.reference import Rwkv6
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.torch_engine import TorchEngine
 from lofid.rwkv.weights import Tensors
 
@@ -27,7 +27,7 @@ def tensors() -> Tensors:
 
 def test_texts_and_batches_are_those_of_the_cpu_engine(tensors: Tensors) -> None:
     engine, other = TorchEngine(CONFIG, tensors), CpuEngine(CONFIG, tensors, "fp32")
-    states = [State.zero(CONFIG), State.zero(CONFIG)]
+    states = [ModelState.zero(CONFIG), ModelState.zero(CONFIG)]
     expected = [state.copy() for state in states]
     for state, same, text in zip(states, expected, ([1, 2, 3], [89]), strict=True):
         logits, wanted = engine.forward(text, state), other.forward(text, same)
@@ -45,8 +45,8 @@ def test_wrong_tokens_states_and_weights_are_refused(tensors: Tensors) -> None:
     engine = TorchEngine(CONFIG, tensors)
     for tokens in ([], [-1], [0, 90]):
         with pytest.raises(ValueError, match="token ids"):
-            engine.forward(tokens, State.zero(CONFIG))
+            engine.forward(tokens, ModelState.zero(CONFIG))
     with pytest.raises(ValueError, match="another shape"):
-        engine.forward([0], State.zero(RwkvConfig(1, 128, 90)))
+        engine.forward([0], ModelState.zero(RwkvConfig(1, 128, 90)))
     with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.2"):
         TorchEngine(RwkvConfig(3, 128, 90), tensors)

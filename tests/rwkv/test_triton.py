@@ -14,7 +14,7 @@ from lofid.errors import LofidError
 from lofid.kernels.weights import Weights
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.rwkv.triton import Deck, TritonEngine, stacked
 from lofid.rwkv.weights import Tensors
 
@@ -65,7 +65,7 @@ class Likeliest:
 
 
 def likeliest(
-    engine: CpuEngine, logits: NDArray[np.float32], state: State, longest: int
+    engine: CpuEngine, logits: NDArray[np.float32], state: ModelState, longest: int
 ) -> list[int]:
     tokens: list[int] = []
     while not tokens or (tokens[-1] != END and len(tokens) < longest):
@@ -74,7 +74,7 @@ def likeliest(
     return tokens
 
 
-def assert_close(found: State, expected: State) -> None:
+def assert_close(found: ModelState, expected: ModelState) -> None:
     for mine, other in zip(found.parts, expected.parts, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
 
@@ -88,7 +88,7 @@ def collected(deck: Deck, sampler: Any, model: int, slot: int) -> list[int]:
 
 def test_forward_is_that_of_the_cpu_engine(tensors: Tensors) -> None:
     engine, other = TritonEngine(KEYS, tensors), CpuEngine(KEYS, tensors)
-    state, expected = State.zero(KEYS), State.zero(KEYS)
+    state, expected = ModelState.zero(KEYS), ModelState.zero(KEYS)
     for tokens in ([3], [89, 0, 7], [*range(40)], [3]):
         logits = engine.forward(tokens, state)
         assert logits.shape == (KEYS.vocabulary,)
@@ -100,7 +100,7 @@ def test_batches_of_any_size_and_order_follow_their_states(
     tensors: Tensors,
 ) -> None:
     engine, other = TritonEngine(KEYS, tensors), CpuEngine(KEYS, tensors)
-    states = [State.zero(KEYS) for _ in range(3)]
+    states = [ModelState.zero(KEYS) for _ in range(3)]
     for i, state in enumerate(states):
         other.forward([i], state)
     expected = [state.copy() for state in states]
@@ -116,14 +116,14 @@ def test_a_state_that_another_engine_advanced_is_taken_anew(
     tensors: Tensors,
 ) -> None:
     engine, other = TritonEngine(KEYS, tensors), CpuEngine(KEYS, tensors)
-    state = State.zero(KEYS)
+    state = ModelState.zero(KEYS)
     engine.forward([1], state)
     other.forward([2], state)  # as after a GPU that failed
     expected = state.copy()
     logits = engine.forward([3], state)
     np.testing.assert_allclose(logits, other.forward([3], expected), rtol=0, atol=1e-4)
     before = state.copy()
-    state.wkv[:] = State.zero(KEYS).wkv
+    state.wkv[:] = ModelState.zero(KEYS).wkv
     state.att_shift[:] = 0
     engine.forward([3], state)
     assert not np.allclose(state.wkv, before.wkv)
@@ -135,11 +135,11 @@ def test_wrong_tokens_states_and_weights_are_refused(
     engine = TritonEngine(KEYS, tensors)
     for tokens in ([], [-1], [0, 90]):
         with pytest.raises(ValueError, match="token ids"):
-            engine.forward(tokens, State.zero(KEYS))
+            engine.forward(tokens, ModelState.zero(KEYS))
     with pytest.raises(ValueError, match="another shape"):
-        engine.forward([0], State.zero(RwkvConfig(2, 128, 90)))
+        engine.forward([0], ModelState.zero(RwkvConfig(2, 128, 90)))
     with pytest.raises(ValueError, match="2 tokens for 1"):
-        engine.forward_batch([0, 1], [State.zero(KEYS)])
+        engine.forward_batch([0, 1], [ModelState.zero(KEYS)])
     with pytest.raises(LofidError, match=r"lack the tensor 'blocks\.1"):
         TritonEngine(RwkvConfig(2, 128, 90), tensors)
     other = RwkvConfig(1, 64, 90)
@@ -154,7 +154,7 @@ def test_two_models_generate_what_each_would_alone(weights: Weights, cpu: list[C
     expected = []
     for model, slot in enumerate(slots):
         deck.hear(model, slot, [8, 9])
-        state = State.zero(PAIR[model])
+        state = ModelState.zero(PAIR[model])
         expected.append(likeliest(cpu[model], cpu[model].forward([8, 9], state), state, STEPS + 1))
         deck.start(model, slot)
     rows = []
@@ -179,7 +179,7 @@ def test_slots_come_go_and_are_kept_while_others_run(
     deck.start(0, running)
     first = deck.advance(sampler)
     assert first is not None
-    with_state = State.zero(PAIR[0])
+    with_state = ModelState.zero(PAIR[0])
     cpu[0].forward([2, 3], with_state)
     other = deck.add(0, with_state)
     assert other != running

@@ -8,15 +8,15 @@ from itertools import pairwise
 
 import pytest
 
-from lofid.compose.arranger import TOUCH, LoopPlace, Written, arrange
+from lofid.compose.arranger import TOUCH, LoopPlace, WrittenNotes, arrange
 from lofid.compose.bass import bass_line
-from lofid.compose.chance import Stream
+from lofid.compose.chance import RandomStream
 from lofid.compose.form import LoopName, Song, compose_song, locate, plan_bar
 from lofid.compose.headers import dialled, drums_header, keys_header, melody_notes
 from lofid.music.chords import Chord, Key, Quality
 from lofid.music.notes import DRUM_PITCH, PPQ, SIXTEENTH, TICKS_PER_BAR, DrumClass, Note, Part
 from lofid.music.parameters import Groove, Settings
-from lofid.music.plan import BarPlan, Beat, Figure, Section
+from lofid.music.plan import BarPlan, Beat, CompingFigure, Section
 from lofid.music.progressions import progressions
 from lofid.tokens import drums, keys
 
@@ -170,7 +170,7 @@ def bar_plan(*chords: str, **changes: object) -> BarPlan:
     plan = plan_bar(settings, 1, song, locate(song, 20), 20)
     plan = replace(
         plan, key=Key.parse("C"), chords=tuple(map(Chord.parse, chords)), swing=50.0,
-        parts=frozenset(Part), following=Chord.parse("G7"), beat=Beat(), figure=Figure.WRITTEN,
+        parts=frozenset(Part), following=Chord.parse("G7"), beat=Beat(), figure=CompingFigure.WRITTEN,
         pedal=0.0, lift=1.0,
     )  # fmt: skip
     return replace(plan, **changes)  # type: ignore[arg-type]
@@ -187,7 +187,9 @@ def lines(plan: BarPlan, drums_part: Sequence[Note], count: int = 300) -> list[t
 
 def test_a_chord_is_strummed_from_below() -> None:
     chord = tuple(Note(at, pitch, 480, 70) for at in (0, 960) for pitch in (53, 57, 60, 64))
-    played = arrange(bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(comping=chord)).notes
+    played = arrange(
+        bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), WrittenNotes(comping=chord)
+    ).notes
     for begin in (0, 960):
         notes = [note for note in played[Part.KEYS] if begin <= note.start < begin + 100]
         assert [note.pitch for note in notes] == [53, 57, 60, 64]
@@ -196,7 +198,7 @@ def test_a_chord_is_strummed_from_below() -> None:
         assert gaps == pytest.approx([gaps[0]] * 3, abs=1.1 * MS_A_TICK)
         assert 3 - MS_A_TICK <= gaps[0] <= 16 + MS_A_TICK
     drummed = arrange(
-        bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(drums=kicks(0, 8))
+        bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), WrittenNotes(drums=kicks(0, 8))
     ).notes
     assert [note.start for note in drummed[Part.DRUMS]] == [0, 960]
 
@@ -285,7 +287,7 @@ def test_a_hits_own_feel_stays_up_to_26_ticks() -> None:
         hits = [Note(at * PPQ, DRUM_PITCH[DrumClass.KICK], 60, 90) for at in range(4)]
         hits.append(Note(2 * SIXTEENTH + own, snare, 60, 90))
         played = arrange(
-            bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), Written(drums=tuple(hits))
+            bar_plan("Dm7"), STILL, 1, LoopPlace(0, 0, 0), WrittenNotes(drums=tuple(hits))
         ).notes
         (heard,) = [note.start for note in played[Part.DRUMS] if note.pitch == snare]
         assert heard - 2 * SIXTEENTH == left
@@ -298,7 +300,9 @@ def test_looseness_is_less_between_the_eighths() -> None:
     for slot in range(16):
         groove = replace(STILL, looseness=8)
         place = LoopPlace(0, slot // 8, slot % 8)
-        played = arrange(bar_plan("Dm7"), groove, 1, place, Written(drums=hits)).notes[Part.DRUMS]
+        played = arrange(bar_plan("Dm7"), groove, 1, place, WrittenNotes(drums=hits)).notes[
+            Part.DRUMS
+        ]
         for at, note in enumerate(played):
             moves[at % 2].append(note.start - at * SIXTEENTH)
     on, off = (statistics.pstdev(each) for each in moves)
@@ -312,7 +316,9 @@ def test_touch_moves_velocities_by_four_at_most_and_otherwise_in_each_pass() -> 
     passes = []
     for index in (4, 12, 20):
         plan = bar_plan("Dm7", index=index)
-        played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(drums=hits)).notes[Part.DRUMS]
+        played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), WrittenNotes(drums=hits)).notes[
+            Part.DRUMS
+        ]
         passes.append([note.velocity for note in played])
     steps = [velocity for one in passes for velocity in one]
     assert max(steps) - min(steps) == 2 * TOUCH
@@ -322,12 +328,14 @@ def test_touch_moves_velocities_by_four_at_most_and_otherwise_in_each_pass() -> 
 def test_chords_are_released_where_the_harmony_changes() -> None:
     chord = (Note(0, 60, 1920, 70), Note(1440, 64, 1920, 70))
     plan = bar_plan("Dm7", "G7")
-    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), Written(comping=chord)).notes[Part.KEYS]
+    played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), WrittenNotes(comping=chord)).notes[
+        Part.KEYS
+    ]
     assert [note.duration for note in played] == [960, 480]
 
 
 def test_keys_and_melody_sound_in_the_songs_key() -> None:
-    written = Written(comping=(Note(0, 60, 480, 70),), melody=(Note(0, 72, 480, 70),))
+    written = WrittenNotes(comping=(Note(0, 60, 480, 70),), melody=(Note(0, 72, 480, 70),))
     for key, shift in (("C", 0), ("Eb", 3), ("A", -3), ("Cm", 3)):
         plan = bar_plan("Dm7", key=Key.parse(key))
         played = arrange(plan, STILL, 1, LoopPlace(0, 0, 0), written).notes
@@ -356,7 +364,7 @@ def test_chords_are_spelled_as_lead_sheets_spell_them() -> None:
 
 
 def test_no_two_streams_of_chance_are_one() -> None:
-    assert len(Stream) == len(Stream.__members__)
+    assert len(RandomStream) == len(RandomStream.__members__)
 
 
 def test_the_grid_of_lengths_is_musical() -> None:

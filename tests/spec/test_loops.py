@@ -18,12 +18,12 @@ from lofid.compose.guards import has_groove
 from lofid.compose.player import Attempt, Played, Player, Task, Write, drums_player, keys_player
 from lofid.compose.station import SessionState, Station
 from lofid.compose.steering import another_turn, reseeded
-from lofid.kernels.bars import Whole
+from lofid.kernels.bars import IntField
 from lofid.music.notes import DRUM_PITCH, SIXTEENTH, DrumClass, Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, Section
 from lofid.rwkv.engine import Engine
-from lofid.rwkv.state import State
+from lofid.rwkv.state import ModelState
 from lofid.tokens import drums, keys
 from lofid.tokens.grammar import Phase
 
@@ -52,12 +52,12 @@ def chord_bar(attempt: Attempt) -> Tokens:
     """Three chord tones together; above kept chords, the highest melody note that may be."""
     rules, rng = attempt.rules, attempt.rng
     tables = rules.tables()
-    if tables.whole[Whole.KEPT]:
+    if tables.whole[IntField.KEPT]:
         events = [
             (keys.VOCABULARY.block("position")[position], [pitch, length])
             for position, pitch, length in tables.owed
         ]
-        lowest = tables.whole[Whole.LOWEST_LEAD]
+        lowest = tables.whole[IntField.LOWEST_LEAD]
         allowed = [
             token
             for token in keys.LEAD_TOKENS[:-8]
@@ -111,7 +111,7 @@ class Scripted(Player):
         return (Played((), after(task.state, task.tokens)),)
 
 
-def after(state: State, tokens: Sequence[int]) -> State:
+def after(state: ModelState, tokens: Sequence[int]) -> ModelState:
     """The state after a bar."""
     heard = state.copy()
     memory = heard.att_shift[0]
@@ -120,7 +120,7 @@ def after(state: State, tokens: Sequence[int]) -> State:
     return heard
 
 
-def memory_of(state: State) -> tuple[int, int]:
+def memory_of(state: ModelState) -> tuple[int, int]:
     """Bars heard, and the sum of what they were."""
     return int(state.att_shift[0, 0]), int(state.att_shift[0, 1])
 

@@ -16,8 +16,8 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from lofid.compose.arranger import LoopPlace, Written, arrange
-from lofid.compose.chance import Stream, generator
+from lofid.compose.arranger import LoopPlace, WrittenNotes, arrange
+from lofid.compose.chance import RandomStream, generator
 from lofid.compose.form import Layout, Song, compose_song, locate, plan_bar
 from lofid.compose.headers import drums_header, keys_header
 from lofid.compose.player import Attempt, Player, Write, drums_player, keys_player
@@ -26,9 +26,9 @@ from lofid.compose.voices import VOCABULARIES
 from lofid.music.chords import Key
 from lofid.music.notes import DRUM_CLASS, DRUM_PITCH, SIXTEENTH, DrumClass, Note, Part
 from lofid.music.parameters import PARAMETERS, Control, Mood, Settings
-from lofid.music.plan import BarPlan, Beat, Figure, Section
-from lofid.outputs import BarLine, Block, Event
-from lofid.outputs.messages import Status
+from lofid.music.plan import BarPlan, Beat, CompingFigure, Section
+from lofid.outputs import BarLine, Block, MidiEvent
+from lofid.outputs.messages import MidiStatus
 from lofid.outputs.routing import Router
 from lofid.rwkv.shipped import shipped_engine
 from lofid.tokens import drums, keys
@@ -65,7 +65,7 @@ ELSEWHERE = {
     "mix.bass": "spec/test_sound.py::test_a_fader_moves_its_part_by_so_much",
     "mix.drums": "spec/test_sound.py::test_a_fader_moves_its_part_by_so_much",
     "mix.texture": "spec/test_sound.py::test_a_fader_moves_its_part_by_so_much",
-    "midi.follow": "service/test_sync.py::test_a_change_of_tempo_is_followed_within_a_bar",
+    "midi.follow": "playback/test_sync.py::test_a_change_of_tempo_is_followed_within_a_bar",
 }
 """Parameters whose test is in another file."""
 
@@ -200,21 +200,23 @@ def drums_model() -> Player:
     return drums_player(shipped_engine("pocket-drums", VOCABULARIES["drums"]))
 
 
-def numbers(stream: Stream) -> list[np.random.Generator]:
+def numbers(stream: RandomStream) -> list[np.random.Generator]:
     return [generator(1, stream, attempt) for attempt in range(BARS)]
 
 
 def chords_at(settings: Settings, model: Player) -> list[tuple[Note, ...]]:
     """Bars of chords, over the chords of one song."""
     plain = replace(openings(settings)[3], melody=0.0)
-    attempts = [Attempt(KeysRules(plain), rng) for rng in numbers(Stream.KEYS)]
+    attempts = [Attempt(KeysRules(plain), rng) for rng in numbers(RandomStream.KEYS)]
     written = model.play(Write(keys_header(plain), model.initial_state(), attempts))
     return [keys.decode_notes(one.tokens).comping for one in written]
 
 
 def hits_at(settings: Settings, model: Player) -> list[tuple[Note, ...]]:
     plan = next(plan for plan in openings(settings) if Part.DRUMS in plan.parts)
-    attempts = [Attempt(DrumsRules(plan, backbeat=False), rng) for rng in numbers(Stream.DRUMS)]
+    attempts = [
+        Attempt(DrumsRules(plan, backbeat=False), rng) for rng in numbers(RandomStream.DRUMS)
+    ]
     written = model.play(Write(drums_header(plan), model.initial_state(), attempts))
     return [drums.decode_notes(one.tokens) for one in written]
 
@@ -349,7 +351,7 @@ for path, value in {
 }.items():  # fmt: skip
     STEADY = STEADY.with_value(path, value)
 MS_A_TICK = 60_000 / (80 * 480)
-GRID = Written(
+GRID = WrittenNotes(
     comping=tuple(Note(at * SIXTEENTH, pitch, 240, 70) for at in range(16) for pitch in (60,)),
     drums=tuple(
         Note(at * SIXTEENTH, DRUM_PITCH[drum], SIXTEENTH, 80)
@@ -363,7 +365,7 @@ def arranged(settings: Settings, place: LoopPlace = PLACE, index: int = 20) -> d
     """When each voice plays, in ticks."""
     song = compose_song(settings, 1, 0, None)
     plan = plan_bar(settings, 1, song, locate(song, 20), index)
-    plan = replace(plan, parts=frozenset(Part), beat=Beat(), figure=Figure.WRITTEN)
+    plan = replace(plan, parts=frozenset(Part), beat=Beat(), figure=CompingFigure.WRITTEN)
     played = arrange(plan, settings.groove, 1, place, GRID).notes
     voices: dict[str, list[int]] = {"keys": [note.start for note in played[Part.KEYS]]}
     voices["bass"] = [note.start for note in played[Part.BASS]]
@@ -439,7 +441,7 @@ def test_ghosts() -> None:
                 Settings().groove,
                 seed,
                 PLACE,
-                Written(drums=hits),
+                WrittenNotes(drums=hits),
             ).notes[Part.DRUMS]
             for seed in range(60)
         ]
@@ -456,8 +458,8 @@ def test_pedal() -> None:
     lengths = []
     for pedal in (0.0, 0.5, 1.0):
         plan = openings(set_to("music.pedal", pedal))[0]
-        plan = replace(plan, figure=Figure.WRITTEN, chords=plan.chords[:1])
-        played = arrange(plan, Settings().groove, 1, PLACE, Written(comping=chords)).notes
+        plan = replace(plan, figure=CompingFigure.WRITTEN, chords=plan.chords[:1])
+        played = arrange(plan, Settings().groove, 1, PLACE, WrittenNotes(comping=chords)).notes
         lengths.append(statistics.mean(note.duration for note in played[Part.KEYS]))
     assert lengths[0] == 240
     assert lengths[0] + 200 < lengths[1] < lengths[2] - 200
@@ -494,7 +496,7 @@ def test_fills() -> None:
 # -- [midi] -----------------------------------------------------------------------------------
 
 
-def sent(settings: Settings, *events: Event, port: str = "lofid") -> list[bytes]:
+def sent(settings: Settings, *events: MidiEvent, port: str = "lofid") -> list[bytes]:
     router = Router(port, settings)
     plan = replace(openings(Settings())[0], index=3)
     block = Block(0, np.zeros((8, 2), np.float32), events, (BarLine(0, plan),))
@@ -504,25 +506,25 @@ def sent(settings: Settings, *events: Event, port: str = "lofid") -> list[bytes]
 @turns(*(f"midi.{part}_{what}" for part in Part for what in ("channel", "program", "port")))
 @pytest.mark.parametrize("part", Part)
 def test_channel_program_and_port(part: Part) -> None:
-    strike = Event(0, Status.NOTE_ON, (60, 9), part)
+    strike = MidiEvent(0, MidiStatus.NOTE_ON, (60, 9), part)
     for channel, program in ((1, 0), (7, 64), (16, 127)):
         settings = set_to(f"midi.{part}_channel", channel)
         settings = set_to(f"midi.{part}_program", program, settings)
         said = sent(settings, strike)
-        assert bytes((Status.PROGRAM | channel - 1, program)) in said
-        assert said[-1] == bytes((Status.NOTE_ON | channel - 1, 60, 9))
+        assert bytes((MidiStatus.PROGRAM | channel - 1, program)) in said
+        assert said[-1] == bytes((MidiStatus.NOTE_ON | channel - 1, 60, 9))
     for port, heard in (("", True), ("lofid", True), ("other", False)):
         said = sent(set_to(f"midi.{part}_port", port), strike)
-        assert any(message[0] & 0xF0 == Status.NOTE_ON for message in said) == heard
+        assert any(message[0] & 0xF0 == MidiStatus.NOTE_ON for message in said) == heard
 
 
 @turns("midi.clock")
 def test_clock() -> None:
-    tick = Event(0, Status.CLOCK, ())
+    tick = MidiEvent(0, MidiStatus.CLOCK, ())
     for clock in (False, True):
         said = sent(set_to("midi.clock", clock), tick)
-        assert (bytes((Status.CLOCK,)) in said) == clock
-        assert (bytes((Status.SONG_POSITION, 48, 0)) in said) == clock
+        assert (bytes((MidiStatus.CLOCK,)) in said) == clock
+        assert (bytes((MidiStatus.SONG_POSITION, 48, 0)) in said) == clock
 
 
 @turns("midi.controls")

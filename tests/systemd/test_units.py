@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lofid.service.units import Service, options_file
+from lofid.daemon.units import Service, options_file
 
 PATIENCE = 60.0
 UNIT = "lofid@room.service"

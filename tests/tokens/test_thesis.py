@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lofid.errors import LofidError
-from lofid.music.midi import Song, Tempo, TimeSignature, Track, without_overlaps
+from lofid.music.midi import MidiSong, Tempo, TimeSignature, Track, without_overlaps
 from lofid.music.notes import Note
 from lofid.tokens.thesis import (
     END,
@@ -120,7 +120,7 @@ class TestRoundTrip:
 
 
 def test_from_a_midi_file() -> None:
-    song = Song(
+    song = MidiSong(
         (Tempo(0, 60.0), Tempo(960, 120.0)),
         (TimeSignature(0, 4, 4),),
         (),
