@@ -42,7 +42,8 @@ gpu-bench: $(GPU_VENV)/.gpu ## The same, then measure it and fill docs/performan
 	$(GPU_VENV)/bin/python -m bench.gpu_check --docs docs/performance.md $(ARGS)
 
 bench: $(VENV)/.test ## Measure speed, memory and start-up on this machine
-	$(BIN)/lofid bench $(or $(ARGS),all)
+	$(BIN)/lofid bench all
+	$(BIN)/python -m bench.run.processes $(ARGS)
 
 soak: $(VENV)/.test ## Play 24 hours as fast as possible: bars, memory, descriptors
 	$(BIN)/python -m bench.run.soak $(ARGS)

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from bench import environment
 from lofid.outputs.output import SAMPLE_RATE, Audio
 from lofid.processes import python_module
 from lofid.realtime import schedule
@@ -102,6 +103,7 @@ class JackRecording:
         self._path = path
         self._process = subprocess.Popen(
             [*python_module(__name__), server, str(path)],
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

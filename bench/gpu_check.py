@@ -9,7 +9,6 @@ Triton's interpreter, where no GPU is needed and times say nothing.
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from bench import environment as child_environment
 from lofid.files import replacing
 from lofid.judge.figures import Figure, Target, as_markdown, as_table
 
@@ -82,7 +82,7 @@ def with_section(document: str, section: str) -> str:
 def run_steps(names: Sequence[str], interpret: bool) -> GpuReport:
     """All steps in turn, each in a process of its own."""
     ends = time.monotonic() + MOST_SECONDS
-    environment = {name: x for name, x in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment = {name: x for name, x in child_environment().items() if name != "TRITON_INTERPRET"}
     if interpret:
         environment["TRITON_INTERPRET"] = "1"
     figures: list[Figure] = []

@@ -1,10 +1,10 @@
 """The fused Triton kernels of RWKV-6, each with its plain reference beside it.
 
 Installed as ``lofid.kernels``. This room may use torch, triton, numpy and the configuration types
-of ``lofid.rwkv``, nothing else of lofid; only the programs :mod:`bench.gpu_check` and
-:mod:`bench.gpu_steps`, which nothing imports, may. Each module of kernels ends with
-``VARIANTS``, what of it is launched, which :mod:`lofid.kernels.targets` compiles for every GPU that
-we know of.
+of ``lofid.rwkv``, nothing else of lofid. Each module of kernels ends with ``VARIANTS``, what of it
+is launched, which :mod:`lofid.kernels.targets` compiles for every GPU that we know of::
+
+    python -m lofid.kernels.targets
 """
 
 import os

@@ -1,8 +1,8 @@
 """From logits to the next token of every stream, in one launch, and a plain reference of it.
 
-Each slot writes a bar (:class:`~lofid.kernels.bars.BarTable`): first the tokens that are forced, then
-tokens that are drawn, within a grammar and under rules, until the bar's end has been decoded. All
-that depends on what was written so far is a row of integers, so nothing is asked of the host: a
+Each slot writes a bar (:class:`~lofid.kernels.bars.BarTable`): first the tokens that are forced,
+then tokens that are drawn, within a grammar and under rules, until the bar's end has been decoded.
+All that depends on what was written so far is a row of integers, so nothing is asked of the host: a
 step is a launch without sync or allocation, and a CUDA graph may hold several. Fits the buffers
 and the order of :mod:`lofid.kernels.decode`: a step samples, then decodes.
 

@@ -10,8 +10,8 @@
             print(event)
 
 There is one method for each request of :mod:`lofid.protocol.messages`, with the request's fields as
-arguments; it returns the request's result and raises :class:`~lofid.protocol.messages.Refused` where
-the daemon would not. :class:`AsyncClient` has the same methods, to be awaited.
+arguments; it returns the request's result and raises :class:`~lofid.protocol.messages.Refused`
+where the daemon would not. :class:`AsyncClient` has the same methods, to be awaited.
 """
 
 import asyncio

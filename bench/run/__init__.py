@@ -1,1 +1,1 @@
-"""What can be run: ``python -m bench.run.NAME --help``, from the root of the repository."""
+"""What can be run, from the root of the repository: ``python -m bench.run.NAME --help``."""

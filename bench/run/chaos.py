@@ -19,7 +19,7 @@ from bench.script import run_script
 from lofid.judge.figures import Figure, publish
 
 
-class Trial(StrEnum):
+class Attack(StrEnum):
     """What is done to the daemon."""
 
     WRITER = "writer"
@@ -41,17 +41,17 @@ def _siege(folder: Path, times: int, chance: random.Random) -> list[Figure]:
     return chaos.besieged(folder, siege, chance)
 
 
-RUNS: dict[Trial, tuple[_Run, int]] = {
-    Trial.WRITER: (chaos.writer_killed, 200),
-    Trial.DAEMON: (chaos.daemon_killed, 100),
-    Trial.CONTROLS: (chaos.musical_controls, 200),
-    Trial.MIX: (chaos.mix_controls, 200),
-    Trial.SIEGE: (_siege, chaos.Siege().subscribers),
+RUNS: dict[Attack, tuple[_Run, int]] = {
+    Attack.WRITER: (chaos.writer_killed, 200),
+    Attack.DAEMON: (chaos.daemon_killed, 100),
+    Attack.CONTROLS: (chaos.musical_controls, 200),
+    Attack.MIX: (chaos.mix_controls, 200),
+    Attack.SIEGE: (_siege, chaos.Siege().subscribers),
 }
 
 
 def main(
-    trials: Annotated[list[Trial] | None, typer.Argument(help="Which; default: all.")] = None,
+    trials: Annotated[list[Attack] | None, typer.Argument(help="Which; default: all.")] = None,
     times: Annotated[
         int | None,
         typer.Option(min=1, help="How often; of the siege, how many listeners, the rest in step."),

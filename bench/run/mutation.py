@@ -50,10 +50,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from bench import ROOT
 from bench.script import run_script
 from lofid.errors import LofidError
 
-ROOT = Path(__file__).parents[1]
 CORE = ("compose", "music", "tokens")
 TESTS = {
     "compose": ("tests/compose", "tests/spec"),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lofid.cli._ahead import Ahead
-from lofid.daemon.links import Cue
 from lofid.music.plan import Bar
 from lofid.outputs import SAMPLE_RATE, Block, Output
+from lofid.playback.cue import Cue
 from lofid.playback.pace import Pace
 
 

@@ -1,6 +1,5 @@
 """``lofid bench``: how fast lofid is on this machine, beside what one would run otherwise."""
 
-import tempfile
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -25,12 +24,6 @@ class Measurement(StrEnum):
     START = "start"
     PRECISION = "precision"
     LONG = "long"
-    WRITING = "writing"
-    RENDERING = "rendering"
-    PLAYING = "playing"
-    SERVING = "serving"
-    SAMENESS = "sameness"
-    SOAK = "soak"
     ALL = "all"
 
 
@@ -104,14 +97,13 @@ def bench(
                 TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
                 console=ERR, transient=True,
             ) as bar,
-            tempfile.TemporaryDirectory(prefix="lofid-") as folder,
         ):  # fmt: skip
             models = (
                 bench_engine.shipped_pair()
                 if config is Models.SHIPPED
                 else bench_engine.random_pair(config)
             )
-            bench_of = _Bench(models, config, rounds, bars, Path(folder), data, plot, bar)
+            bench_of = _Bench(models, config, rounds, bars, data, plot, bar)
             figures = [figure for one in chosen for figure in bench_of.measure(one)]
     except KeyboardInterrupt:
         ERR.print("Interrupted: nothing was kept.")
@@ -130,7 +122,6 @@ class _Bench:
         config: Models,
         rounds: int,
         bars: int,
-        folder: Path,
         data: Path | None,
         plot: Path | None,
         bar: Progress,
@@ -138,11 +129,11 @@ class _Bench:
         self.remarks: list[str] = []
         self._models, self._config = models, config
         self._rounds, self._bars = rounds, bars
-        self._folder, self._data, self._plot, self._bar = folder, data, plot, bar
+        self._data, self._plot, self._bar = data, plot, bar
 
     def measure(self, what: Measurement) -> "list[Figure]":
         """The figures of one measurement."""
-        from lofid.judge import bench, bench_engine
+        from lofid.judge import bench_engine
         from lofid.rwkv.choice import EngineName, open_engine
 
         task = self._bar.add_task(f"{what} ...", total=1.0)
@@ -161,12 +152,6 @@ class _Bench:
             Measurement.LONG: lambda: bench_engine.long_run(
                 open_engine(EngineName.CPU, models[0]), self._bars, progress
             ),
-            Measurement.WRITING: bench.writing,
-            Measurement.RENDERING: lambda: bench.rendering(self._fresh(what)),
-            Measurement.PLAYING: bench.playing,
-            Measurement.SERVING: lambda: bench.serving(self._fresh("s")),
-            Measurement.SAMENESS: lambda: bench.sameness(self._fresh(what)),
-            Measurement.SOAK: lambda: bench.soak(self._fresh(what)),
         }
         figures = measurements[what]()
         self._bar.remove_task(task)
@@ -182,8 +167,3 @@ class _Bench:
 
             bench_picture({one.name: one.summary for one in everyone}, self._plot)
         return bench_engine.engine_figures(everyone, studio=self._config is Models.STUDIO)
-
-    def _fresh(self, name: str) -> Path:
-        folder = self._folder / name
-        folder.mkdir()
-        return folder

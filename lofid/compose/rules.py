@@ -64,7 +64,7 @@ _HAT_ON_EIGHTHS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The rules of one bar as flat numbers; see :class:`~lofid.kernels.bars.BarTable` for what they are.
+    """The rules of one bar as flat numbers; :class:`~lofid.kernels.bars.BarTable` explains them.
 
     ``bias``: float64 [chords, vocabulary].
     """

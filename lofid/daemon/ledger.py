@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from lofid.compose.morph import morphed
 from lofid.compose.station import SessionState
-from lofid.daemon.links import Cue, Cues
+from lofid.daemon.links import Cues
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
+from lofid.playback.cue import Cue
 
 BARS_AHEAD = 4
 """Takes that lie finished before they are due: twelve seconds at 80 BPM, in which a writer that

@@ -26,6 +26,7 @@ from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
 from lofid.outputs import FileLabel
+from lofid.playback.cue import Cue
 from lofid.rwkv.choice import RunningEngine
 from lofid.rwkv.state import ModelState
 
@@ -91,20 +92,6 @@ class WriteFailed:
 
 
 # -- desk to stage ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """A take for the stage: ``bar`` may sound only straight after the take ``follows``.
-
-    ``follows`` is 0 for the first take after the stage was started. ``settings`` of sound, mix and
-    MIDI are taken up when the bar line is rendered, unless a :class:`Mixing` comes after the cue.
-    """
-
-    take: int
-    follows: int
-    bar: Bar
-    settings: Settings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One MIDI file as a piece to learn from: judged, set on the beat, split into parts, labelled.
 
-What cannot be used is :class:`Unusable` with a reason. This module knows one file at a time; it must
-not know folders, tokens or models.
+What cannot be used is :class:`Unusable` with a reason. This module knows one file at a time; it
+must not know folders, tokens or models.
 """
 
 import hashlib

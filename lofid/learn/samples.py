@@ -22,11 +22,11 @@ from lofid.errors import LofidError
 from lofid.files import replacing
 from lofid.learn.configs import PlayerName
 from lofid.music.midi import write_midi
-from lofid.outputs import SAMPLE_RATE
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.cpu import CpuEngine
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.shipped import shipped_engine
+from lofid.sound import SAMPLE_RATE
 from lofid.sound.studio import Studio, rendered_bars
 from lofid.sound.synth import programs
 from lofid.tokens import drums, keys

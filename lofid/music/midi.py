@@ -1,8 +1,8 @@
 """Standard MIDI files in and out.
 
-Reading gives a :class:`MidiSong`: tracks of notes on our grid (PPQ 480), whatever the file's division.
-Writing takes finished bars. This module knows files and notes; it knows no ports and no plans
-beyond what a file has to say about tempo, key and form.
+Reading gives a :class:`MidiSong`: tracks of notes on our grid (PPQ 480), whatever the file's
+division. Writing takes finished bars. This module knows files and notes; it knows no ports and no
+plans beyond what a file has to say about tempo, key and form.
 """
 
 import itertools

@@ -1,8 +1,8 @@
 """The host of a JACK MIDI port: every message on its frame, and no note left behind.
 
 ``python -m lofid.outputs.jack_host``, started and fed by :mod:`lofid.outputs.jack`. JACK calls
-:meth:`JackStream.process` from a real-time thread of its own; everything else happens in the main one.
-The two share deques, whose operations at the ends need no lock.
+:meth:`JackStream.process` from a real-time thread of its own; everything else happens in the main
+one. The two share deques, whose operations at the ends need no lock.
 """
 
 import os

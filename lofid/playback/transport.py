@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from lofid.compose.arranger import varied
-from lofid.daemon.links import Cue
 from lofid.music.midi import without_overlaps
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Automation, Bar, BarPlan
 from lofid.outputs.messages import MidiStatus
 from lofid.outputs.output import SAMPLE_RATE, Audio, BarLine, Block, MidiEvent
+from lofid.playback.cue import Cue
 from lofid.sound.lines import BarLines, frames_per_tick
 from lofid.sound.studio import BLOCK, LEAD, STEMS, Studio
 from lofid.sound.synth import GRID

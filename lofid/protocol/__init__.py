@@ -1,4 +1,4 @@
-"""How programs talk with a daemon: the messages, where its sockets lie, the clients' keys and roles.
+"""How programs talk with a daemon: messages, where its sockets lie, the clients' keys and roles.
 
 Everything that a client needs, and nothing of the daemon: :mod:`lofid.protocol.messages` defines
 every request, answer and event once, and the reference, the command line and the client are made

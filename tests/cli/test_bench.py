@@ -16,7 +16,6 @@ def test_figures_as_json(tmp_path: Path) -> None:
         [
             "bench",
             "long",
-            "writing",
             "--bars",
             "200",
             "--json",
@@ -27,13 +26,13 @@ def test_figures_as_json(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
     groups = {figure["group"] for figure in said["figures"]}
-    assert groups == {"200 bars in one run, cpu-int8", "Writing a bar"}
+    assert groups == {"200 bars in one run, cpu-int8"}
     assert {"name", "measured", "target", "verdict", "unit"} <= said["figures"][0].keys()
-    assert "### Writing a bar" in (tmp_path / "m.md").read_text("utf-8")
+    assert "### 200 bars in one run, cpu-int8" in (tmp_path / "m.md").read_text("utf-8")
 
 
 def test_a_plot_needs_the_engines() -> None:
-    done = CliRunner().invoke(app, ["bench", "writing", "--plot", "p.png"])
+    done = CliRunner().invoke(app, ["bench", "long", "--plot", "p.png"])
     assert isinstance(done.exception, LofidError)
     with pytest.raises(LofidError, match="add 'engines'"):
         raise done.exception

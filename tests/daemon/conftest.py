@@ -30,8 +30,8 @@ from lofid.tokens import drums, keys
 _R = TypeVar("_R", bound=Result)
 
 STATUS = Status(
-    version="0", session="main", process=1, uptime=0, state=messages.PlayState.PLAYING, preset="study",
-    seed=1,
+    version="0", session="main", process=1, uptime=0, state=messages.PlayState.PLAYING,
+    preset="study", seed=1,
 )  # fmt: skip
 
 

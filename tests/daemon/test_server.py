@@ -189,14 +189,14 @@ def test_a_newcomer_gets_the_status_first_and_alone(
 
 LOUD = """
 import sys, time, zmq
-from lofid.service import protocol
+from lofid.protocol import messages
 from lofid.protocol.paths import Places
 from lofid.daemon.server import Server
 from tests_status import STATUS
 server = Server(zmq.Context(), Places.of())
 server.welcome(STATUS)
 print("ready", flush=True)
-event = protocol.StateEvent({"text": "x" * 500})
+event = messages.StateEvent({"text": "x" * 500})
 while True:
     for _ in range(int(sys.stdin.readline())):
         server.publish(event)

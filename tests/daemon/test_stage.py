@@ -18,13 +18,13 @@ import zmq
 
 from bench.capture import jack_server, longest_silence, recording
 from lofid.daemon import links
-from lofid.daemon.links import Cue
 from lofid.daemon.stage import FAST_BLOCK
 from lofid.music.chords import Chord, Key
 from lofid.music.notes import Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, BarPlan, Section
 from lofid.outputs.output import SAMPLE_RATE, Audio
+from lofid.playback.cue import Cue
 from lofid.playback.transport import Transport
 from lofid.sound.studio import Studio
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lofid.daemon.links import Cue
 from lofid.music.chords import Chord, Key
 from lofid.music.notes import TICKS_PER_BAR, Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, BarPlan, Section
 from lofid.outputs.messages import MidiStatus
 from lofid.outputs.output import SAMPLE_RATE, MidiEvent
+from lofid.playback.cue import Cue
 from lofid.playback.transport import FADE, Passage, Transport
 from lofid.sound.studio import BLOCK, LEAD, Studio
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench import processes
 from lofid.errors import LofidError
-from lofid.judge import bench
 
 # Holds 60 MB in itself and 40 MB in a child, and works for half a second of CPU.
 _HUNGRY = """
@@ -30,13 +30,13 @@ def test_children_are_counted() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         watched = psutil.Process(process.pid)
-        assert bench._memory(watched) > 100
-        assert bench._cpu(watched) >= 0.45
+        assert processes._memory(watched) > 100
+        assert processes._cpu(watched) >= 0.45
         process.communicate(b"\n")
 
 
 def test_writing_measures_the_shipped_models() -> None:
-    mean, slowest = bench.writing(bars=3)
+    mean, slowest = processes.writing(bars=3)
     assert mean.measured is not None
     assert slowest.measured is not None
     assert 0 < mean.measured <= slowest.measured
@@ -45,4 +45,4 @@ def test_writing_measures_the_shipped_models() -> None:
 
 def test_a_failing_render_is_told(tmp_path: Path) -> None:
     with pytest.raises(LofidError, match="lofid render"):
-        bench._render(tmp_path / "no-folder" / "music.mid", "--bars", "1")
+        processes._render(tmp_path / "no-folder" / "music.mid", "--bars", "1")

@@ -1,7 +1,6 @@
-"""Figures of speed, memory and sameness, measured on this machine in one run.
+"""Speed, memory and sameness of real ``lofid`` processes, measured from outside in one run.
 
-What a person meets, measured from outside on real ``lofid`` processes; the engines alone are
-measured in ``bench_engine``. Needs psutil.
+The engines alone are measured by ``lofid bench``. Needs psutil.
 """
 
 import itertools
