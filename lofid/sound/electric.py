@@ -17,7 +17,7 @@ from lofid.sound._kernels import Audio
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class PianoModel:
     """What makes an electric piano that piano.
 
     ``reed`` for the charged plate instead of the magnet; ``rest`` is how far off the pickup's
@@ -33,8 +33,8 @@ class Model:
     damper: float
 
 
-RHODES = Model(reed=False, rest=0.42, bell=0.12, decay=12.0, damper=0.6)
-WURLITZER = Model(reed=True, rest=0.85, bell=0.04, decay=9.0, damper=0.6)
+RHODES = PianoModel(reed=False, rest=0.42, bell=0.12, decay=12.0, damper=0.6)
+WURLITZER = PianoModel(reed=True, rest=0.85, bell=0.04, decay=9.0, damper=0.6)
 
 _MOST = 32
 """Notes that sound at once; one more silences the softest."""
@@ -73,7 +73,7 @@ class ElectricPiano:
     def __init__(self) -> None:
         self._voices = np.zeros((_MOST + _SPARE, _WIDTH))
 
-    def strike(self, model: Model, pitch: int, velocity: int, count: int) -> None:
+    def strike(self, model: PianoModel, pitch: int, velocity: int, count: int) -> None:
         """Begin a note; ``count`` tells it from others of its pitch."""
         voices = self._voices
         self._make_room()
@@ -99,7 +99,7 @@ class ElectricPiano:
         voice[_Slot.REED] = model.reed
         voice[_Slot.PITCH], voice[_Slot.COUNT] = pitch, count
 
-    def let_go(self, model: Model, count: int) -> None:
+    def let_go(self, model: PianoModel, count: int) -> None:
         """Let the damper fall on a note."""
         voices = self._voices
         mine = (voices[:, _Slot.COUNT] == count) & (voices[:, _Slot.STATE] == _HELD)

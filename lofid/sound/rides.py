@@ -8,7 +8,7 @@ from lofid.music.plan import Automation, BarPlan, Face, Ride
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class RideMoment:
     """Where everything stands at the end of a block.
 
     ``low_pass`` in Hz, or None where nothing is filtered; ``level`` and ``texture`` in dB;
@@ -45,7 +45,7 @@ class Rides:
             if first < frame
         )
 
-    def at(self, frame: int, frames: int) -> Moment:
+    def at(self, frame: int, frames: int) -> RideMoment:
         """What holds at the end of the block of ``frames`` that begins at ``frame``.
 
         Behind the last bar, everything stays where it was left.
@@ -53,11 +53,11 @@ class Rides:
         end = frame + frames
         begun = (bar for bar in reversed(self._bars) if bar[0] < end)
         if (bar := next(begun, None)) is None:
-            return Moment()
+            return RideMoment()
         first, last, plan = bar
         share = min(1.0, (end - first) / max(1, last - first))
         hands = plan.automation
-        return Moment(
+        return RideMoment(
             plan.face,
             None if hands.low_pass is None else _pitched(hands.low_pass, share),
             _even(hands.level, share),

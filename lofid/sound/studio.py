@@ -32,7 +32,7 @@ from lofid.sound.effects import (
     TapeHalt,
 )
 from lofid.sound.lines import BarLines, frames_per_tick
-from lofid.sound.rides import Moment, Rides
+from lofid.sound.rides import RideMoment, Rides
 from lofid.sound.synth import MANNERS, Synth, Voice, voices
 from lofid.sound.texture import LOUDNESS, TEXTURES, Needle
 
@@ -286,7 +286,7 @@ class Studio:
             self._end_all()
         return Rendered(limited, dict(zip(STEMS, late, strict=True)))
 
-    def _stem_levels(self, ride: Moment) -> list[float]:
+    def _stem_levels(self, ride: RideMoment) -> list[float]:
         """The gain of every stem: its leveller's, its fader's."""
         levels = []
         for stem in BALANCE:

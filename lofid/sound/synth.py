@@ -23,7 +23,7 @@ from lofid.music.parameters import BassInstrument, Instrument, Kit, Sound
 from lofid.music.plan import Face
 from lofid.sound import SAMPLE_RATE
 from lofid.sound._kernels import Audio
-from lofid.sound.electric import RHODES, WURLITZER, ElectricPiano, Model
+from lofid.sound.electric import RHODES, WURLITZER, ElectricPiano, PianoModel
 from lofid.system import FLUIDSYNTH, missing_error
 
 GRID = 64
@@ -94,7 +94,7 @@ MANNERS: Mapping[Voice, Manner] = MappingProxyType(
 """How every voice is played."""
 
 PARTS = tuple(Part)
-MODELS: Mapping[Voice, Model] = MappingProxyType(
+MODELS: Mapping[Voice, PianoModel] = MappingProxyType(
     {Instrument.RHODES: RHODES, Instrument.WURLITZER: WURLITZER}
 )
 """What is modelled instead of sampled."""

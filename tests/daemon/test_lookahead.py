@@ -7,13 +7,13 @@ from random import Random
 import numpy as np
 import pytest
 
-from lofid.daemon.links import Cue
 from lofid.daemon.lookahead import FAR, Lookahead
 from lofid.music.chords import Chord, Key
 from lofid.music.notes import Note, Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar, BarPlan, Section
 from lofid.outputs.output import Audio, BarLine, MidiEvent
+from lofid.playback.cue import Cue
 from lofid.playback.transport import Passage, Transport
 from lofid.sound.studio import BLOCK, Studio
 

@@ -5,12 +5,12 @@ import pytest
 from numpy.typing import NDArray
 
 from lofid.sound import SAMPLE_RATE
-from lofid.sound.electric import RHODES, WURLITZER, ElectricPiano, Model
+from lofid.sound.electric import RHODES, WURLITZER, ElectricPiano, PianoModel
 
 Line = NDArray[np.float32]
 
 
-def played(model: Model, pitch: int, velocity: int, held: float, whole: float) -> Line:
+def played(model: PianoModel, pitch: int, velocity: int, held: float, whole: float) -> Line:
     """A note that is let go after ``held`` seconds."""
     piano = ElectricPiano()
     piano.strike(model, pitch, velocity, 1)
@@ -45,7 +45,7 @@ def level(tone: Line) -> float:
 
 
 @pytest.mark.parametrize("model", [RHODES, WURLITZER])
-def test_a_hard_stroke_is_louder_and_brighter(model: Model) -> None:
+def test_a_hard_stroke_is_louder_and_brighter(model: PianoModel) -> None:
     soft, hard = (played(model, 57, velocity, 1.0, 1.0) for velocity in (35, 115))
     assert level(hard) > level(soft) + 10
     richer = partials(hard, 220.0)[1:4] - partials(soft, 220.0)[1:4]
@@ -53,7 +53,7 @@ def test_a_hard_stroke_is_louder_and_brighter(model: Model) -> None:
 
 
 @pytest.mark.parametrize("model", [RHODES, WURLITZER])
-def test_it_is_in_tune_dies_away_and_is_damped(model: Model) -> None:
+def test_it_is_in_tune_dies_away_and_is_damped(model: PianoModel) -> None:
     tone = played(model, 69, 80, 1.5, 2.5)
     spectrum = np.abs(np.fft.rfft(tone[4800 : 4800 + SAMPLE_RATE] * np.hanning(SAMPLE_RATE)))
     assert 300 + int(spectrum[300:600].argmax()) == pytest.approx(440, abs=1)

@@ -170,8 +170,8 @@ def bar_plan(*chords: str, **changes: object) -> BarPlan:
     plan = plan_bar(settings, 1, song, locate(song, 20), 20)
     plan = replace(
         plan, key=Key.parse("C"), chords=tuple(map(Chord.parse, chords)), swing=50.0,
-        parts=frozenset(Part), following=Chord.parse("G7"), beat=Beat(), figure=CompingFigure.WRITTEN,
-        pedal=0.0, lift=1.0,
+        parts=frozenset(Part), following=Chord.parse("G7"), beat=Beat(),
+        figure=CompingFigure.WRITTEN, pedal=0.0, lift=1.0,
     )  # fmt: skip
     return replace(plan, **changes)  # type: ignore[arg-type]
 
