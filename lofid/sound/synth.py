@@ -80,7 +80,7 @@ _KIT = Manner(release=0.0, dark=0.0, touch=4200.0)
 MANNERS: Mapping[Voice, Manner] = MappingProxyType(
     {
         **{voice: Manner() for voice in Instrument},
-        Instrument.PIANO: Manner(width=0.45),
+        Instrument.PIANO: Manner(width=0.25),
         Instrument.VIBRAPHONE: Manner(release=1500.0, dark=0.0, touch=0.0),
         Instrument.JAZZ_GUITAR: Manner(release=3600.0, dark=0.0, touch=0.0),
         Instrument.NYLON_GUITAR: Manner(release=2400.0, dark=0.0, touch=0.0),
