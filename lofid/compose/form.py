@@ -15,6 +15,7 @@ import numpy as np
 from lofid.compose.chance import RandomStream, generator
 from lofid.compose.faces import drawn_face
 from lofid.music.chords import Chord, Key, Mode, Quality
+from lofid.music.harmony_model import draw_progression
 from lofid.music.notes import PPQ, Part
 from lofid.music.parameters import DrumStyle, Kit, Mood, Settings
 from lofid.music.plan import (
@@ -41,6 +42,12 @@ ENDING = 2
 
 _PRACTICE_WEIGHT = 4.0
 """How much likelier a loop of lo-fi practice is chosen than one derived from data."""
+
+_FROM_SONGS = 0.4
+"""Share of loops that are drawn as songs have them, not taken from the table."""
+
+_DRAWN_BARS = 4
+"""Bars of such a loop, as of nearly all in the table."""
 
 _MOST_MELODY = 0.65
 """Largest share of passes with melody: at least three bars in ten stay without."""
@@ -394,9 +401,16 @@ def _choose_loop(
 ) -> Progression:
     """A progression of the key's mode and the settings' moods, other than ``other``.
 
-    ``short`` asks for one of two chords, where there is any.
+    Some are drawn as songs have them in such a section, the rest are loops of the table. ``short``
+    asks for one of two chords, where there is any.
     """
     borrowing = bool(rng.random() < settings.music.borrowed)
+    if not short and rng.random() < _FROM_SONGS:
+        section = Section.A if other is None else Section.B
+        moods = settings.music.moods
+        drawn = draw_progression(key.mode, section, _DRAWN_BARS, rng, moods, borrowing)
+        if other is None or drawn.bars != other.bars:
+            return drawn
     of_mode = [loop for loop in progressions() if loop.mode is key.mode and loop != other]
     of_mood = [loop for loop in of_mode if loop.moods & set(settings.music.moods)] or of_mode
     fitting = [loop for loop in of_mood if loop.is_borrowing == borrowing] or of_mood

@@ -14,6 +14,7 @@ from lofid.compose.chance import RandomStream
 from lofid.compose.form import LoopName, Song, compose_song, locate, plan_bar
 from lofid.compose.headers import dialled, drums_header, keys_header, melody_notes
 from lofid.music.chords import Chord, Key, Quality
+from lofid.music.harmony_model import SOURCE
 from lofid.music.notes import DRUM_PITCH, PPQ, SIXTEENTH, TICKS_PER_BAR, DrumClass, Note, Part
 from lofid.music.parameters import Groove, Settings
 from lofid.music.plan import BarPlan, Beat, CompingFigure, Section
@@ -91,8 +92,21 @@ def test_loops_of_practice_are_four_times_as_likely() -> None:
     practice = sum(loop.source == "practice" for loop in fitting)
     expected = 4 * practice / (4 * practice + len(fitting) - practice)
     drawn = [compose_song(settings, seed, 0, None).a.source for seed in range(1500)]
-    assert drawn.count("practice") / len(drawn) == pytest.approx(expected, abs=0.06)
+    listed = [source for source in drawn if source != SOURCE]
+    assert listed.count("practice") / len(listed) == pytest.approx(expected, abs=0.07)
     assert abs(expected - practice / len(fitting)) > 0.1, "else nothing is shown"
+
+
+def test_loops_are_drawn_as_songs_have_them_coloured_and_borrowing_as_asked() -> None:
+    for borrowed in (0, 1):
+        settings = set_to(music__borrowed=borrowed, form__spread=0)
+        songs = [compose_song(settings, seed, 0, None) for seed in range(150)]
+        drawn = [loop for song in songs for loop in (song.a, song.b) if loop.source == SOURCE]
+        assert 0.2 < len(drawn) / 300 < 0.45  # two of five, but for vamps
+        obeyed = sum(loop.is_borrowing == bool(borrowed) for loop in drawn)
+        assert obeyed / len(drawn) > 0.95
+        chords = [chord for loop in drawn for bar in loop.bars for chord in bar]
+        assert sum(chord.quality.is_extended for chord in chords) / len(chords) >= 0.8
 
 
 def test_a_plan_knows_the_chord_that_follows() -> None:
