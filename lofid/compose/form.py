@@ -595,7 +595,7 @@ def _beat(settings: Settings, song: Song, place: Place, event: _Event) -> Beat:
         open_hat=open_hat if (closing or opens < 0.3) and settings.music.energy > 0.15 else None,
         pedal=jazz or ride,
         kicks=(kicks[1 + is_b] if closing else kicks[0] if not is_b else kicks[1]),
-        kick=not (event is _Event.NO_KICK and place.bar_in_section % _HALF < _HALF - 1),
+        kick=not (event is _Event.NO_KICK and place.bar_in_section % _HALF < _HALF // 2),
         ghosts=groove.ghosts,
         stop=2 * PPQ if event is _Event.STOP and place.closes_half else None,
         crash=place.opens_stretch

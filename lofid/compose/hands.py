@@ -20,10 +20,10 @@ _OVERLAP = SIXTEENTH // 2
 _MOST_AT_ONCE = 5
 _NINTHS = 0.9
 """How often a chord that has a ninth gets it, where a bass plays the root."""
-_OTHER_NINTHS = 0.65
+_OTHER_NINTHS = 0.55
 """How often one that has none gets it all the same, where the scale does."""
 
-_COLOURS = 0.45
+_COLOURS = 0.3
 """How often a minor chord gets its eleventh, any other its thirteenth, in place of the fifth."""
 
 _PUSHED = 14
