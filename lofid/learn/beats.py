@@ -95,7 +95,7 @@ def aligned(song: MidiSong, metre_known: bool) -> tuple[tuple[Track, ...], float
     if close < ON_GRID:
         return _tracked(song)
     tempo = _mean_tempo(song, onsets)
-    if close < _EXACT and len(song.tempi) == 1:
+    if close < _EXACT and len({one.bpm for one in song.tempi}) == 1:
         # Nobody need have played to this map: a program may have noted down what it heard.
         heard = _tracked(song)
         if heard is not None and _is_better(heard, (song.tracks, tempo)):
@@ -109,7 +109,7 @@ def aligned(song: MidiSong, metre_known: bool) -> tuple[tuple[Track, ...], float
 def _is_better(heard: tuple[Sequence[Track], float], given: tuple[Sequence[Track], float]) -> bool:
     """Whether beats by ear carry the music better than those of a file's map.
 
-    At half or double the tempo the same notes lie on beats; then the snare must say it.
+    At half or double the tempo the snare must say it.
     """
     ratio = heard[1] / given[1]
     if abs(ratio - 1) < _OTHER_TEMPO:
@@ -175,6 +175,22 @@ def _tracked(song: MidiSong) -> tuple[tuple[Track, ...], float] | None:
     beats = track_beats(starts, loud)
     if beats is None:
         return None
+    tracks = _set_on(song, beats)
+    if concentration(_onsets(tracks))[0] < _HEARD:
+        return None
+    # At half or double the tempo the same notes lie on beats; then the snare must say it.
+    doubled = np.insert((beats[1:] + beats[:-1]) / 2, np.arange(len(beats)), beats)
+    barred, counted = max(
+        ((_barred(_set_on(song, one)), one) for one in (beats, doubled, beats[::2])),
+        key=lambda heard: _backbeat(heard[0]),
+    )
+    steps = np.diff(counted)  # whole hundredths of a second: their mean is more exact
+    usual = np.abs(steps - np.median(steps)) <= _STEADY
+    return barred, float(60 / steps[usual].mean())
+
+
+def _set_on(song: MidiSong, beats: Floats) -> tuple[Track, ...]:
+    """The tracks with every beat (a time in seconds) at a multiple of 480 ticks."""
 
     def ticks(seconds: Floats) -> Floats:
         return _on_beats(seconds, beats)
@@ -193,11 +209,7 @@ def _tracked(song: MidiSong) -> tuple[tuple[Track, ...], float] | None:
                 ),
             )
         )
-    if concentration(_onsets(tracks))[0] < _HEARD:
-        return None
-    steps = np.diff(beats)  # whole hundredths of a second: their mean is more exact
-    usual = np.abs(steps - np.median(steps)) <= _STEADY
-    return _barred(tracks), float(60 / steps[usual].mean())
+    return tuple(tracks)
 
 
 def _on_beats(seconds: Floats, beats: Floats) -> Floats:

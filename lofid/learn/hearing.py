@@ -36,8 +36,13 @@ _KEYS_GRID, _DRUMS_GRID = 20, 120
 _BASS_PROGRAMS = range(32, 40)
 _EFFECT_PROGRAMS = range(112, 128)
 _MELODY_NAME = re.compile(r"melod|lead|vocal|voice|sing|solo|top.?line", re.IGNORECASE)
-_DRUMS_NAME = re.compile(r"drum|percussion|\bkit\b|\bbeat\b", re.IGNORECASE)
-_BASS_NAME = re.compile(r"\bbass\b", re.IGNORECASE)
+_DRUMS_NAME = re.compile(
+    r"drum(?!mer)|\bper[ck]|schlagzeug|\bbat+er[iíy]|slagwerk|trommel|\bkit\b|\bbeat\b",
+    re.IGNORECASE,
+)
+_DRUMS_PROGRAMS = {0, 8, 16, 24, 25, 32, 40, 48, 56}
+"""Those of drum kits: with any other, no name makes drums of a track."""
+_BASS_NAME = re.compile(r"bass(?!oon|et)|\bbajo\b|\bbaixo\b", re.IGNORECASE)
 _METRES_NAMED = 5
 _ONE_VOICE = 1.1
 """Up to this mean number of notes at once a track is a single voice."""
@@ -81,15 +86,16 @@ def hear(path: Path, style: str) -> HeardSong:
     Raises :class:`Unusable`.
     """
     song = _in_four(_readable(path))
+    song = replace(song, tracks=tuple(_with_drums(track) for track in song.tracks))
     found = aligned(song, _metre_known(song.signatures))
     if found is None:
         raise Unusable(Reason.NO_BEAT, "its notes keep to no grid and no beat was heard in them")
     tracks, tempo = found
     if not TEMPI[0] <= tempo <= TEMPI[1]:
         raise Unusable(Reason.TEMPO, f"{tempo:.0f} BPM")
-    drum_tracks = [track for track in tracks if _is_drums(track)]
+    drum_tracks = [track for track in tracks if track.is_drums]
     pitched = [
-        track for track in tracks if not _is_drums(track) and track.program not in _EFFECT_PROGRAMS
+        track for track in tracks if not track.is_drums and track.program not in _EFFECT_PROGRAMS
     ]
     hits = sorted(note for track in drum_tracks for note in track.notes if note.pitch in DRUM_CLASS)
     digest = _content_digest(pitched, hits)
@@ -118,9 +124,6 @@ def _readable(path: Path) -> MidiSong:
         raise Unusable(Reason.TOO_LONG, f"{len(notes)} notes")
     if len({note.pitch for note in notes}) == 1:
         raise Unusable(Reason.ONE_NOTE)
-    slowest, fastest = (pick(tempo.bpm for tempo in song.tempi) for pick in (min, max))
-    if fastest > 1000 or slowest < 5:
-        raise Unusable(Reason.TEMPO, f"{slowest:.0f} to {fastest:.0f} BPM")
     minutes = song.seconds(max(note.start for note in notes)) / 60
     if minutes > MAX_MINUTES:
         raise Unusable(Reason.TOO_LONG, f"{minutes:.0f} minutes")
@@ -200,8 +203,10 @@ def _tempi(tempi: Sequence[Tempo], stretches: Sequence[_Stretch]) -> tuple[Tempo
     return tuple(found.values())
 
 
-def _is_drums(track: Track) -> bool:
-    return track.is_drums or bool(_DRUMS_NAME.search(track.name))
+def _with_drums(track: Track) -> Track:
+    """The track, as drums where its name says so and its program does not say otherwise."""
+    named = track.program in _DRUMS_PROGRAMS and bool(_DRUMS_NAME.search(track.name))
+    return replace(track, is_drums=track.is_drums or named)
 
 
 def _content_digest(pitched: Sequence[Track], hits: Sequence[Note]) -> str:

@@ -6,7 +6,7 @@ plans beyond what a file has to say about tempo, key and form.
 """
 
 import itertools
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,9 @@ _MOST_HALVINGS = 6
 
 _DEFAULT_BPM = 120.0
 """What the standard says of a file without a tempo."""
+
+_SLOWEST, _FASTEST = 5.0, 1000.0
+"""BPM; outside of these a file's tempo means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,8 @@ def _tempo(at: int, event: smf.FileEvent) -> Tempo | None:
     micros = int.from_bytes(event.data, "big")
     if event.channel != smf.Meta.TEMPO or len(event.data) != 3 or not micros:
         return None
-    return Tempo(at, 60e6 / micros)
+    bpm = 60e6 / micros
+    return Tempo(at, bpm) if _SLOWEST <= bpm <= _FASTEST else None
 
 
 def _time_signature(at: int, event: smf.FileEvent) -> TimeSignature | None:
@@ -278,11 +282,14 @@ def _played(file: smf.File) -> Iterator[Track]:
                 hands.control(at, event)
     ends = [_rescaled(end, file.division) for _, end in file.tracks]
     notes = hands.notes(ends)
+    channels = Counter(index for index, _ in sounds)
+    names = {index: _own_name(file, index, channels) for index in channels}
+    if len(set(names.values())) == 1 < len({channel for _, channel in sounds}):
+        names = dict.fromkeys(names, "")  # all are called by the song's title
     for place in sorted(sounds):
         index, channel = place
         program, is_drums = sounds[place]
-        name = _own_name(file, index, list(sounds))
-        yield Track(name, channel, program, without_overlaps(notes[place]), is_drums)
+        yield Track(names[index], channel, program, without_overlaps(notes[place]), is_drums)
 
 
 def _chooses_a_sound(event: smf.FileEvent) -> bool:
@@ -291,19 +298,28 @@ def _chooses_a_sound(event: smf.FileEvent) -> bool:
     return is_bank or event.status in (smf.FileStatus.PROGRAM, smf.FileStatus.SYSEX)
 
 
-def _own_name(file: smf.File, index: int, places: Sequence[tuple[int, int]]) -> str:
+def _own_name(file: smf.File, index: int, channels: Mapping[int, int]) -> str:
     """The name of a track; empty where it says nothing about the channel that plays there.
 
     In a file of type 0, and on a first track that leads others, it is the title of the song.
+    ``channels`` says how many channels each track plays on, of those that play.
     """
     events = file.tracks[index][0]
     metas = [event for event in events if event.status == smf.FileStatus.META]
-    others = [one for one, _ in places if one != index]
-    leads = index == 0 and others and any(event.channel == smf.Meta.TEMPO for event in metas)
-    if file.kind == 0 or leads or sum(one == index for one, _ in places) > 1:
+    has_tempo = any(event.channel == smf.Meta.TEMPO for event in metas)
+    leads = index == 0 and len(channels) > 1 and has_tempo
+    if file.kind == 0 or leads or channels[index] > 1:
         return ""
     names = (event.data for event in metas if event.channel == smf.Meta.TRACK_NAME)
-    return next(names, b"").decode("latin-1").strip("\0 \t\r\n")
+    return _text(next(names, b"")).strip("\0 \t\r\n")
+
+
+def _text(content: bytes) -> str:
+    """Text of a file, which need not say how it is encoded."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 class _Hands:

@@ -93,6 +93,32 @@ class TestNames:
         song = hear(_file(tmp_path / "a.mid", parts, names={10: "Drums"}), "")
         assert _counts(song) == (24, 16, 48)
 
+    @pytest.mark.parametrize("name", ["Drumkit 1", "Schlagzeug", "Batería", "Perc", "Percussão"])
+    def test_in_other_languages_too(self, name: str, tmp_path: Path) -> None:
+        parts = _parts(4)
+        parts[10] = parts.pop(9)
+        song = hear(_file(tmp_path / "a.mid", parts, names={10: name}), "")
+        assert _counts(song) == (24, 16, 48)
+
+    @pytest.mark.parametrize("name", ["Bass1", "Synthbass", "Contrabass", "Baixo"])
+    def test_a_bass_by_its_name(self, name: str, tmp_path: Path) -> None:
+        parts = _parts(4)
+        parts[3] = parts.pop(2)
+        song = hear(_file(tmp_path / "a.mid", parts, names={3: name}), "")
+        assert _counts(song) == (24, 16, 48)
+
+    @pytest.mark.parametrize("title", ["Drum Song", "The Beat Goes On", "Bass", "Solo"])
+    def test_a_name_that_all_tracks_have_is_the_songs_title(
+        self, title: str, tmp_path: Path
+    ) -> None:
+        names = dict.fromkeys(_parts(4), title)
+        assert _counts(hear(_file(tmp_path / "a.mid", _parts(4), names=names), "")) == (24, 16, 48)
+
+    @pytest.mark.parametrize(("channel", "name"), [(1, "Beat Bells"), (0, "Little Drummer Boy")])
+    def test_a_name_makes_no_drums_of_a_tune(self, channel: int, name: str, tmp_path: Path) -> None:
+        song = hear(_file(tmp_path / "a.mid", _parts(4), names={channel: name}), "")
+        assert _counts(song) == (24, 16, 48)
+
 
 class TestMetre:
     @pytest.mark.parametrize(
@@ -167,7 +193,7 @@ def _played(bpm: float, mapped: float, seconds: float, drums: bool = True) -> Mi
 
 class TestTempo:
     @pytest.mark.parametrize("mapped", [120.0, 100.0])
-    @pytest.mark.parametrize("bpm", [60, 66, 72, 80, 84, 88, 90, 96, 100, 105])
+    @pytest.mark.parametrize("bpm", [55, 60, 66, 72, 80, 84, 88, 90, 96, 105, 125, 140, 160])
     def test_a_map_that_nobody_played_to_is_seen(self, bpm: float, mapped: float) -> None:
         found = aligned(_played(bpm, mapped, 0.01), metre_known=True)
         assert found is not None
@@ -191,6 +217,24 @@ class TestTempo:
         places = [note.start for track in found[0] for note in track.notes]
         given = [note.start for track in song.tracks for note in track.notes]
         assert np.abs(np.array(places) - given).max() < 24
+
+    def test_a_tempo_that_is_said_twice_is_no_change(self) -> None:
+        song = _played(80, 120, 0.01)
+        song = replace(song, tempi=(*song.tempi, Tempo(1920, 120.0)))
+        found = aligned(song, metre_known=True)
+        assert found is not None
+        assert found[1] == pytest.approx(80, rel=0.01)
+
+    def test_drums_by_their_name_tell_the_beat(self, tmp_path: Path) -> None:
+        parts = {
+            10 if one.channel == 9 else one.channel: [
+                (note.start, note.pitch, note.duration) for note in one.notes
+            ]
+            for one in _played(60, 120, 0.01).tracks
+        }
+        song = hear(_file(tmp_path / "a.mid", parts, names={10: "Drums"}), "")
+        assert song.drums is not None
+        assert song.drums.tempo == pytest.approx(60, rel=0.01)
 
     def test_a_map_with_changes_is_somebodys(self) -> None:
         song = _played(80, 120, 0.01)

@@ -78,6 +78,8 @@ def test_the_clean_file() -> None:
         meta(0x58, b"\x04\xff\x18\x08"),  # of unspeakable notes
         *(meta(0x51, b"\7" * length) for length in (0, 1, 2, 4)),
         meta(0x51, b"\0\0\0"),
+        meta(0x51, b"\0\0\1"),  # 60 million BPM
+        meta(0x51, b"\xff\xff\xff"),  # not four
         meta(0x54, b"\xff"),  # an SMPTE offset of one byte
         meta(0x00, b"\1"),
         meta(0x20, b""),
