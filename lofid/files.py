@@ -43,6 +43,11 @@ def path_as_text(path: Path | str) -> str:
         return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name can be told in a message; bytes that are no UTF-8 cannot."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
 @contextmanager
 def opened_file(path: Path, what: str) -> Iterator[BinaryIO]:
     """A regular file that somebody named, opened for reading.

@@ -1,6 +1,7 @@
 """How processes of lofid's own are started, and how they end."""
 
 import os
+import signal
 import sys
 from typing import Final
 
@@ -14,6 +15,12 @@ def python_module(module: str) -> list[str]:
     ``-P`` keeps what lies in the working folder from being taken for it, or for what it imports.
     """
     return [sys.executable, "-P", "-m", module]
+
+
+def leave_signals_to_parent() -> None:
+    """Let no signal end this process: whoever started it ends it, in its own order."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def keep_working_folder_out() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+from lofid.protocol.paths import SessionPaths
 from lofid.rwkv.config import RwkvConfig
 from lofid.rwkv.engine import Engine
 from lofid.rwkv.state import ModelState
@@ -192,3 +193,14 @@ class FadingEngine:
 def fading_engine() -> Callable[[int, int, float], Engine]:
     """Makes such a model from the size of its vocabulary, a seed and a contrast."""
     return FadingEngine
+
+
+@pytest.fixture
+def places(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> SessionPaths:
+    """The folders of a session in a place of its own."""
+    folder = tmp_path_factory.mktemp("p")  # a short name: sockets lie in it
+    for variable in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(variable, str(folder / variable[4:7].lower()))
+    return SessionPaths.of()

@@ -1,7 +1,7 @@
 """What users name from the folder that they are in, as the daemon finds it from its own."""
 
 from lofid.errors import LofidError
-from lofid.files import path_as_text, user_path
+from lofid.files import is_text, path_as_text, user_path
 
 
 def named_from_here(name: str) -> str:
@@ -19,7 +19,7 @@ def output_from_here(spec: str) -> str:
 
 def _text(name: str) -> str:
     """The name, if it can be told to the daemon, whose messages are UTF-8."""
-    if any("\ud800" <= sign <= "\udfff" for sign in name):
+    if not is_text(name):
         raise LofidError(
             f"The name '{path_as_text(name)}' is no text in UTF-8, and the daemon takes no other; "
             "rename it or its folder."

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from lofid.errors import LofidError
-from lofid.files import read_file, sync_folder, user_path, write_durably, xdg_folder
+from lofid.files import is_text, read_file, sync_folder, user_path, write_durably, xdg_folder
 from lofid.music.parameters import GROUPS, PARAMETERS, Settings
 
 DEFAULT = "study"
@@ -60,8 +60,8 @@ def preset_names(folder: Path | None = None) -> list[str]:
 
 
 def own_names(folder: Path) -> list[str]:
-    """The user's own presets, which lie in ``folder``."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
+    """The user's own presets, which lie in ``folder``; one whose name is no text has none."""
+    return sorted(path.stem for path in folder.glob("*.toml") if is_text(path.stem))
 
 
 def all_presets(folder: Path | None = None) -> list[Preset]:

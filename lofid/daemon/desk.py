@@ -943,6 +943,7 @@ class Desk:
         return {
             "state": self._state,
             "preset": self._preset.name,
+            "changed": self._changed(),
             "morph": self._morph_info(),
             "seed": self._seed,
             "muted": sorted(self._muted),
@@ -1001,8 +1002,7 @@ class Desk:
 
     def status(self) -> Status:
         """Everything there is to know about the session."""
-        view, settings = self.view, self.ledger.settings
-        now = time.monotonic()
+        view, now = self.view, time.monotonic()
         playing = self._state is PlayState.PLAYING and view.next_line is not None
         return Status(
             version=__version__,
@@ -1015,11 +1015,7 @@ class Desk:
             next_line=max(0.0, view.next_line - now) if playing and view.next_line else None,
             song=view.song(),
             preset=self._preset.name,
-            changed=[
-                path
-                for path, row in PARAMETERS.items()
-                if settings.value(path) != self._preset.settings.value(path) and row.group != "midi"
-            ],
+            changed=self._changed(),
             morph=self._morph_info(),
             seed=self._seed,
             style=self.style,
@@ -1037,6 +1033,15 @@ class Desk:
             warnings=list(view.warnings),
             limits=Limits(rewind_bars=len(self.ledger.history)),
         )
+
+    def _changed(self) -> list[str]:
+        """The parameters that have another value than in the preset, but for the rig's."""
+        now, preset = self.ledger.settings, self._preset.settings
+        return [
+            path
+            for path, row in PARAMETERS.items()
+            if row.group != "midi" and now.value(path) != preset.value(path)
+        ]
 
     def changed_since(self, before: Settings) -> dict[str, Any]:
         """The parameters that have another value than they had in ``before``, as plain data."""

@@ -340,6 +340,13 @@ class RequestHandlers:
             )
         name = request.name or f"{datetime.now():%Y-%m-%d-%H%M%S}"
         path = user_path(name) if "/" in name else self._desk.places.state / "recordings" / name
+        if name.rpartition("/")[2] in ("", ".", ".."):
+            raise Refused(
+                f"'{name}' is a folder; name the recording in it, without an ending.",
+                ErrorKind.FIELD,
+                field="name",
+                allowed=messages.field_words(messages.RecordStart, "name"),
+            )
         if "/" not in name:
             with suppress(OSError):  # the refusal of its file tells why
                 path.parent.mkdir(parents=True, exist_ok=True)

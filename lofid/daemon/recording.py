@@ -1,6 +1,7 @@
 """A recording: audio and notes, in two files of one name."""
 
 import itertools
+import os
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ class Tape:
         numbered = (f"{path.name}-{number}" for number in itertools.count(2))
         for name in itertools.chain([path.name], numbered):
             tape = cls(path, name, ending)
-            if all(free_spec(spec, taken) == spec for spec in (tape.audio, tape.midi)):
+            if all(_is_free(spec, taken) for spec in (tape.audio, tape.midi)):
                 return tape
         raise AssertionError("numbers do not end")
 
@@ -45,3 +46,8 @@ class Tape:
         length = time.monotonic() - self.since if seconds is None else seconds
         audio, midi = (spec.partition(":")[2] for spec in (self.audio, self.midi))
         return Recording(self.name, audio, midi, length)
+
+
+def _is_free(spec: str, taken: Collection[str]) -> bool:
+    """Whether nothing is there, nor will be; a folder of that name would keep one of both files."""
+    return free_spec(spec, taken) == spec and not os.path.lexists(spec.partition(":")[2])

@@ -11,6 +11,7 @@ What a request means is the handler's business.
 """
 
 import logging
+import os
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,6 +120,7 @@ class Server:
     def __init__(
         self, context: "zmq.Context[Socket]", places: SessionPaths, tcp: Tcp | None = None
     ) -> None:
+        self._places = places
         keys = KeyStore(places.keys)
         curve = None if tcp is None else keys.server()
         _raise_file_limit()
@@ -206,17 +208,28 @@ class Server:
     def _check_role(self, request: Request[Any], frame: zmq.Frame) -> None:
         """Raise :class:`Refused` where a client from elsewhere may not ask for this."""
         try:
-            name = str(frame.get("User-Id"))  # as the doorkeeper has called it
+            called = str(frame.get("User-Id"))  # by the doorkeeper
         except zmq.ZMQError:  # it came over a Unix socket, where only the same user enters
             return
         assert self._doorkeeper is not None
-        role, do = self._doorkeeper.role(name), request.__struct_config__.tag
+        role, do = self._doorkeeper.role(called), request.__struct_config__.tag
+        name = called.partition(" ")[0]
         if role is None:
             raise Refused(
                 f"The key '{name}' was removed; whoever owns the daemon gives another.",
                 ErrorKind.FORBIDDEN,
             )
-        if not role.allows(request.needs):
+        if role.allows(request.needs):
+            there = request.written(self._places)
+            if there is not None and os.path.lexists(there) and not role.allows(Role.OWN):
+                raise Refused(
+                    f"'{do}' would replace what is called '{there.stem}', which needs the role "
+                    f"'{Role.OWN}', and the key '{name}' has '{role}'; choose another name.",
+                    ErrorKind.FORBIDDEN,
+                    field="name",
+                    allowed="a name that is not taken",
+                )
+        else:
             by_path = "" if request.role is request.needs else " with a path"
             raise Refused(
                 f"'{do}'{by_path} needs the role '{request.needs}', and the key '{name}' has "
@@ -265,7 +278,10 @@ class Server:
 
     def _answer(self, route: list[bytes], identity: str | None, answer: Result | Refused) -> None:
         # A ROUTER drops what is for somebody who has gone, or does not read.
-        message = messages.encode_answer(identity, answer)
+        try:
+            message = messages.encode_answer(identity, answer)
+        except Exception:  # whoever asked must not wait for what cannot be said
+            message = messages.encode_answer(identity, fault(type(answer).__name__))
         self._requests.send_multipart([*route, message], zmq.DONTWAIT)
 
 
@@ -278,9 +294,8 @@ class _Doorkeeper:
 
     def __init__(self, context: "zmq.Context[Socket]", keys: KeyStore) -> None:
         self._keys = keys
-        self._seen = -1
-        self._names: dict[bytes, str] = {}
-        self._roles: dict[str, Role] = {}
+        self._seen: object = None
+        self._clients: dict[str, Role] = {}
         self._look()
         for name, entry in keys.clients().items():
             if entry.role is None:
@@ -304,28 +319,32 @@ class _Doorkeeper:
                 )
             except zmq.Again:
                 return
-            name = self._name(credentials[0]) if mechanism == b"CURVE" and credentials else None
-            verdict = (b"400", b"unknown key", b"") if name is None else (b"200", b"OK", name)
+            known = self._called(credentials[0]) if mechanism == b"CURVE" and credentials else None
+            verdict = (
+                (b"400", b"unknown key", b"")
+                if known is None
+                else (b"200", b"OK", known.encode("ascii"))
+            )
             self.socket.send_multipart([route, b"", version, question, *verdict, b""])
 
-    def role(self, name: str) -> Role | None:
+    def role(self, called: str) -> Role | None:
         """What a client may ask for; None where its key was removed since it came in."""
         self._look()
-        return self._roles.get(name)
+        return self._clients.get(called)
 
     def _look(self) -> None:
         """Learn which clients there are, where that has changed."""
-        changed = self._keys.changed()
-        if changed != self._seen:
-            clients = self._keys.clients()
-            self._names = {z85.decode(entry.public): name for name, entry in clients.items()}
-            self._roles = {name: entry.may for name, entry in clients.items()}
-            self._seen = changed
+        version = self._keys.version()
+        if version != self._seen:
+            clients = self._keys.clients().items()
+            self._clients = {f"{name} {entry.public}": entry.may for name, entry in clients}
+            self._seen = version
 
-    def _name(self, key: bytes) -> bytes | None:
+    def _called(self, key: bytes) -> str | None:
+        """What a client is called here: the name with the key, for a name may get another key."""
         self._look()
-        name = self._names.get(key)
-        return None if name is None else name.encode("ascii")
+        public = z85.encode(key).decode("ascii")
+        return next((one for one in self._clients if one.endswith(f" {public}")), None)
 
 
 def _raise_file_limit() -> None:

@@ -46,7 +46,7 @@ from lofid.compose.session import (
 from lofid.compose.station import SessionState
 from lofid.daemon.ledger import same_music
 from lofid.errors import LofidError
-from lofid.files import read_file, sync_folder, user_path, write_durably
+from lofid.files import is_text, read_file, sync_folder, user_path, write_durably
 from lofid.music.notes import Part
 from lofid.music.parameters import Settings
 from lofid.music.plan import Bar
@@ -461,12 +461,14 @@ class SnapshotFolder:
         found: dict[Path, float] = {}
         for path in self._folder.glob(f"[!.]*{SUFFIX}"):
             with suppress(OSError):  # a link to nothing, or removed this moment
-                found[path] = path.stat().st_mtime
+                if is_text(path.stem):
+                    found[path] = path.stat().st_mtime
         return [self._entry(path) for path in sorted(found, key=found.__getitem__, reverse=True)]
 
     def remove(self, name: str) -> None:
         """Remove a snapshot; raises :class:`LofidError` where there is none of that name."""
-        self._check(name)
+        if not self._path(name).is_symlink():  # a link to nothing can be removed, too
+            self._check(name)
         try:
             self._path(name).unlink()
             sync_folder(self._folder)
@@ -489,7 +491,7 @@ class SnapshotFolder:
 
     def _check(self, name: str) -> None:
         if not self._path(name).exists():
-            names = [entry.stem for entry in self._folder.glob(f"*{SUFFIX}")]
+            names = [entry.name for entry in self.entries()]
             near = get_close_matches(name, names, n=2)
             known = (
                 f"did you mean {' or '.join(near)}?"

@@ -13,7 +13,6 @@ import json
 import math
 import os
 import select
-import signal
 import sys
 import threading
 import time
@@ -26,6 +25,7 @@ import soxr
 from lofid.errors import LofidError
 from lofid.outputs import _ring
 from lofid.outputs.output import SAMPLE_RATE, Audio
+from lofid.processes import leave_signals_to_parent
 from lofid.realtime import schedule
 from lofid.system import PORTAUDIO, missing_error
 
@@ -272,8 +272,7 @@ def _sounddevice() -> Any:
 
 def main(memory: str, wake: str, name: str | None = None) -> None:
     """Play the ring behind the descriptor ``memory`` until standard input ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # for whoever started us, and ends us in turn
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals_to_parent()
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)

@@ -10,7 +10,6 @@ import gc
 import os
 import pickle
 import select
-import signal
 import struct
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from typing import NoReturn, Self
 
 from lofid.errors import LofidError
 from lofid.outputs.output import Received
-from lofid.processes import python_module
+from lofid.processes import leave_signals_to_parent, python_module
 
 _LENGTH = struct.Struct("<I")
 _MOST_UNSENT = 1 << 20  # bytes; whoever reads so little hangs
@@ -164,8 +163,7 @@ def serve(host: Callable[[Setup, MessagePipe], None]) -> NoReturn:
 
     Whatever goes wrong in it is told on the line.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals_to_parent()
     sys.setswitchinterval(0.0002)  # its threads do little, and none may wait for another
     line = MessagePipe.of_host()
     try:

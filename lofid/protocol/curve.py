@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -144,7 +145,7 @@ class KeyStore:
         found = {}
         for path in sorted(self._clients.glob("*.key")):
             try:
-                found[path.stem] = KnownClient.read(path)
+                found[checked_name(path.stem, "client")] = KnownClient.read(path)
             except LofidError as error:
                 _LOG.warning("%s Until then, that client cannot come in.", error)
         return found
@@ -160,12 +161,14 @@ class KeyStore:
         role = "" if entry.role is None else f'role = "{entry.role}"\n'
         _write(self._path(name), f'public = "{entry.public}"\n{role}')
 
-    def changed(self) -> int:
-        """A number that is another one after clients were added or removed."""
-        try:
-            return self._clients.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
+    def version(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Another one whenever a client's file was added, removed or written anew, in place too."""
+        found = []
+        for path in self._clients.glob("*.key"):
+            with suppress(OSError):  # a link to nothing, or removed this moment
+                now = path.stat()
+                found.append((path.name, now.st_ino, now.st_size, now.st_mtime_ns))
+        return tuple(sorted(found))
 
     def _path(self, name: str) -> Path:
         return self._clients / f"{name}.key"

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
+from pathlib import Path as FilePath
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import msgspec
@@ -30,6 +31,7 @@ from lofid.music.parameters import (
     find_parameter,
 )
 from lofid.music.plan import Bar, BarPlan, Section
+from lofid.protocol.paths import SessionPaths
 from lofid.protocol.roles import Role
 
 VERSION = 1
@@ -553,6 +555,10 @@ class Request(Struct, Generic[ResultT_co], frozen=True, tag_field="do", tag=_tag
         name = getattr(self, "name", None)
         return Role.OWN if self.own_paths and name and _is_path(name) else self.role
 
+    def written(self, places: SessionPaths) -> FilePath | None:
+        """The user's file that this request writes; where there is one, it needs the role `own`."""
+        return None
+
 
 def _is_path(name: str) -> bool:
     """Whether a name leaves the folder that it would lie in."""
@@ -608,8 +614,14 @@ class PresetLoad(Request[Changed], frozen=True):
 class PresetSave(Request[Saved], frozen=True):
     """Keep the settings as they are now as a preset of the user's own."""
 
-    name: Annotated[Name, Meta(description="Replaces an own preset of that name.")]
+    name: Annotated[
+        Name, Meta(description="Replaces an own preset of that name, which needs the role `own`.")
+    ]
     description: Annotated[str, Meta(max_length=200, description="One sentence about it.")] = ""
+
+    def written(self, places: SessionPaths) -> FilePath | None:
+        """The preset's file."""
+        return places.presets / f"{self.name}.toml"
 
 
 class PresetRemove(Request[Done], frozen=True):
@@ -746,7 +758,13 @@ class Shutdown(Request[Done], frozen=True):
 class SnapshotSave(Request[Snapshot], frozen=True):
     """Keep this moment: models' memory, song, settings."""
 
-    name: Annotated[Name, Meta(description="Replaces a snapshot of that name.")]
+    name: Annotated[
+        Name, Meta(description="Replaces a snapshot of that name, which needs the role `own`.")
+    ]
+
+    def written(self, places: SessionPaths) -> FilePath | None:
+        """The snapshot's file."""
+        return places.snapshots / f"{self.name}.lofistate"
 
 
 class SnapshotLoad(Request[Heard], frozen=True):
@@ -810,7 +828,13 @@ class BranchDrop(Request[Heard], frozen=True):
 class Like(Request[Snapshot], frozen=True):
     """Keep the beginning of the loop that sounds, so that it can be played again."""
 
-    name: Annotated[Name | None, Meta(description="By default the date and time.")] = None
+    name: Annotated[
+        Name | None, Meta(description="By default the date and time; as in `snapshot_save`.")
+    ] = None
+
+    def written(self, places: SessionPaths) -> FilePath | None:
+        """The snapshot's file, where its name is given."""
+        return places.snapshots / f"{self.name}.lofistate" if self.name else None
 
 
 class MidiLearn(Request[Done], frozen=True):

@@ -4,14 +4,25 @@ from collections.abc import Iterator
 import pytest
 
 from lofid.cli._terminal import StopRequest, obey
+from lofid.processes import leave_signals_to_parent
+
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 @pytest.fixture
 def as_it_was() -> Iterator[None]:
-    """What SIGHUP does is found again."""
-    before = signal.getsignal(signal.SIGHUP)
+    """What signals do is found again."""
+    before = {number: signal.getsignal(number) for number in _ENDING}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_a_process_that_others_end_is_ended_by_no_signal() -> None:
+    leave_signals_to_parent()
+    for number in _ENDING:
+        signal.raise_signal(number)
 
 
 @pytest.mark.usefixtures("as_it_was")

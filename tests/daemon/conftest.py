@@ -80,6 +80,8 @@ class StandIn:
                     return late[-1]
                 case messages.Panic():
                     raise RuntimeError("a fault that the test wants")
+                case messages.Like():
+                    return messages.Saved("\udcff", "no text")
                 case _:
                     return messages.Done()
 
@@ -94,17 +96,6 @@ class StandIn:
                 server.publish(self.publish.pop(0))
         server.close()
         context.term()
-
-
-@pytest.fixture
-def places(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> SessionPaths:
-    """The folders of a session in a place of its own."""
-    folder = tmp_path_factory.mktemp("p")  # a short name: sockets lie in it
-    for variable in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(variable, str(folder / variable[4:7].lower()))
-    return SessionPaths.of()
 
 
 @pytest.fixture

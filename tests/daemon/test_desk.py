@@ -1,6 +1,7 @@
 """The desk, asked and listened to without its processes."""
 
 import heapq
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def test_a_tempo_set_by_hand_is_every_songs(rehearsal: Any, tempo: float) -> Non
     answer = rehearsal.ask(messages.Set({"music.tempo": tempo}))
     exactly = {"music.tempo": tempo, "music.tempo_spread": 0.0}
     assert answer.values == exactly
-    assert rehearsal.changed() == exactly
+    assert rehearsal.changed() == {**exactly, "changed": list(exactly)}
     for _ in range(4):
         (bar,) = rehearsal.play(1)
         assert bar.plan.tempo == tempo
@@ -42,7 +43,10 @@ def test_a_spread_that_is_named_is_kept_and_a_presets_too(rehearsal: Any) -> Non
     assert len(tempos) > 1
     rehearsal.ask(messages.Set({"music.tempo": 70}))
     rehearsal.ask(messages.PresetLoad("study"))
-    assert rehearsal.ask(messages.Get("music.tempo_spread")).value == 4.0
+    assert (
+        rehearsal.ask(messages.Get("music.tempo_spread")).value
+        == PARAMETERS["music.tempo_spread"].default
+    )
 
 
 def test_a_seed_given_while_it_plays_is_the_seed_that_a_session_began_with(
@@ -207,6 +211,8 @@ def test_whatever_is_done_is_told(rehearsal: Any) -> None:
     rehearsal.play(5)
     rehearsal.told()
     for request, name, value in (
+        (messages.Volume(Part.BASS, -3.0), "changed", ["mix.bass"]),
+        (messages.PresetSave("study"), "changed", []),
         (messages.Mute(Part.BASS), "muted", ["bass"]),
         (messages.Solo(Part.KEYS), "solo", ["keys"]),
         (messages.Pause(), "state", "paused"),
@@ -278,6 +284,36 @@ def test_both_files_of_a_recording_have_one_free_name(rehearsal: Any, tmp_path: 
     assert rehearsal.desk.outputs["recording-midi"] == f"file:{now.midi}"
     events = rehearsal.told()
     assert any("goes on in 'x-4'" in str(event) for event in events)
+
+
+@pytest.mark.parametrize("ending", ["flac", "mid"])
+def test_a_recording_keeps_clear_of_what_is_no_file(
+    rehearsal: Any, tmp_path: Path, ending: str
+) -> None:
+    (tmp_path / f"x.{ending}").mkdir()
+    begun = recording(rehearsal, tmp_path / "x")
+    assert (begun.audio, begun.midi) == (f"{tmp_path}/x-2.flac", f"{tmp_path}/x-2.mid")
+
+
+@pytest.mark.parametrize("name", ["/", "./", "/tmp/", "..", "/tmp/.", "~/"])
+def test_a_recording_is_named_not_only_its_folder(rehearsal: Any, name: str) -> None:
+    with pytest.raises(Refused, match="is a folder; name the recording in it") as refused:
+        rehearsal.ask(messages.RecordStart(name))
+    assert refused.value.problem.field == "name"
+
+
+def test_a_preset_whose_name_is_no_text_is_passed_over(
+    rehearsal: Any, places: SessionPaths
+) -> None:
+    places.presets.mkdir(parents=True)
+    for name in (b"\xff.toml", b"mine.toml"):
+        Path(os.fsdecode(os.fsencode(places.presets) + b"/" + name)).touch()
+    names = [one.name for one in rehearsal.ask(messages.ListPresets()).presets]
+    assert "mine" in names
+    assert "\udcff" not in names
+    with pytest.raises(Refused) as refused:
+        rehearsal.ask(messages.PresetLoad("nope"))
+    assert b"mine" in messages.encode_answer("1", refused.value), "can be told"
 
 
 def test_a_recording_that_ends_by_itself_is_told_then_and_when_it_is_stopped(

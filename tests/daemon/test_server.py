@@ -92,6 +92,8 @@ def test_errors_are_typed(context: "zmq.Context[Socket]", stand_in: Any) -> None
         }
         fault = ask(socket, messages.encode_request(messages.Panic(), "2"))
         assert (fault["id"], fault["error"]["kind"]) == ("2", "internal")
+        unsayable = ask(socket, messages.encode_request(messages.Like(), "3"))
+        assert (unsayable["id"], unsayable["error"]["kind"]) == ("3", "internal")
         socket.send_multipart([b"", b"{}", b"{}"])
         assert socket.poll(10_000)
         assert json.loads(socket.recv_multipart()[-1])["error"]["kind"] == "message"
@@ -190,10 +192,10 @@ def test_a_newcomer_gets_the_status_first_and_alone(
 LOUD = """
 import sys, time, zmq
 from lofid.protocol import messages
-from lofid.protocol.paths import Places
+from lofid.protocol.paths import SessionPaths
 from lofid.daemon.server import Server
 from tests_status import STATUS
-server = Server(zmq.Context(), Places.of())
+server = Server(zmq.Context(), SessionPaths.of())
 server.welcome(STATUS)
 print("ready", flush=True)
 event = messages.StateEvent({"text": "x" * 500})
@@ -211,8 +213,8 @@ def test_a_thousand_listeners_who_never_read_cost_bounded_memory(
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16_384), hard))
     (tmp_path / "tests_status.py").write_text(
-        "from lofid.protocol.messages import State, Status\n"
-        "STATUS = Status(version='0', session='main', process=1, uptime=0, state=State.PLAYING,"
+        "from lofid.protocol.messages import PlayState, Status\n"
+        "STATUS = Status(version='0', session='main', process=1, uptime=0, state=PlayState.PLAYING,"
         " preset='study', seed=1)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
@@ -321,10 +323,10 @@ def test_over_tcp_only_known_keys_enter_and_wrong_ones_disturb_nobody(
 
 def test_too_few_open_files_are_told_before_anything_is_held(places: SessionPaths) -> None:
     program = (
-        "import resource, zmq; from lofid.protocol.paths import Places\n"
+        "import resource, zmq; from lofid.protocol.paths import SessionPaths\n"
         "from lofid.daemon.server import Server\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))\n"
-        "Server(zmq.Context(), Places.of())"
+        "Server(zmq.Context(), SessionPaths.of())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
@@ -367,3 +369,13 @@ def test_a_key_may_do_what_its_role_says_and_the_same_user_everything(
         assert ask(socket, messages.encode_request(messages.Rewind(1), "1"))["ok"], "at once"
         store.remove("listen")
         assert "was removed" in ask(socket, STATUS)["error"]["text"]
+        store.add("listen", Role.OWN)
+        assert "was removed" in ask(socket, STATUS)["error"]["text"], "it has another key now"
+    kept = stand_in.places.presets / "mine.toml"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    for role, mine in ((Role.STEER, False), (Role.OWN, True)):
+        with enter(context, port, keys[role]) as socket:
+            for name, ok in (("mine", mine), ("new", True)):
+                answer = ask(socket, messages.encode_request(messages.PresetSave(name), "1"))
+                assert answer["ok"] is ok, (role, name)

@@ -376,6 +376,18 @@ def test_a_name_is_no_path(name: str, music: Music, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_odd_entries_of_the_folder_are_passed_over_and_a_dangling_link_can_go(
+    music: Music, tmp_path: Path
+) -> None:
+    shelf = SnapshotFolder(tmp_path)
+    shelf.save("blue", moment(music.opening))
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.lofistate")).touch()
+    (tmp_path / "gone.lofistate").symlink_to(tmp_path / "nothing")
+    assert [entry.name for entry in shelf.entries()] == ["blue"]
+    shelf.remove("gone")
+    assert not (tmp_path / "gone.lofistate").is_symlink()
+
+
 def test_an_unknown_snapshot_is_answered_with_the_nearest(music: Music, tmp_path: Path) -> None:
     shelf = SnapshotFolder(tmp_path)
     shelf.save("blue", moment(music.opening))

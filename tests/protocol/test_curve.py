@@ -93,6 +93,18 @@ def test_one_bad_file_keeps_nobody_else_out(
     assert "bad.key" in caplog.text
 
 
+def test_a_key_that_is_written_anew_in_place_is_another_version(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path)
+    store.create()
+    store.add("phone", Role.OWN)
+    before = store.version()
+    assert store.version() == before
+    path = tmp_path / "clients" / "phone.key"
+    path.write_text(path.read_text().replace("own", "listen"))  # as an editor may
+    assert store.version() != before
+    assert store.clients()["phone"].may is Role.LISTEN
+
+
 def test_each_role_may_do_what_those_before_it_may() -> None:
     listen, steer, own = Role
     allowed = [(a, b) for a in Role for b in Role if a.allows(b)]

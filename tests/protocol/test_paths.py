@@ -58,8 +58,8 @@ def test_the_second_daemon_says_who_holds_the_session(places: SessionPaths) -> N
 
 def test_a_daemon_that_was_killed_holds_nothing(places: SessionPaths) -> None:
     program = (
-        "import time; from lofid.protocol.paths import Hold, Places; "
-        "hold = Hold(Places.of()); print('held', flush=True); time.sleep(60)"
+        "import time; from lofid.protocol.paths import Hold, SessionPaths; "
+        "hold = Hold(SessionPaths.of()); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
