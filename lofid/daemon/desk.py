@@ -43,6 +43,7 @@ from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import (
     HIGHEST_CONTROL,
     PARAMETERS,
+    PREPARING_CONTROLS,
     Control,
     Settings,
     as_meant,
@@ -689,7 +690,7 @@ class Desk:
                     f"sequencers send as they stop; '{self._learning}' waits for another one, from "
                     f"0 to {HIGHEST_CONTROL}."
                 )
-        elif self._learning is not None:
+        elif self._learning is not None and moved.control not in PREPARING_CONTROLS:
             control = Control(moved.channel, moved.control, self._learning)
             others = [one for one in midi.controls if one.path != self._learning]
             self.learn(None)

@@ -237,6 +237,9 @@ def text(default: str, longest: int, description: str, *, effect: Effect) -> str
 _CONTROL = re.compile(r"(?:(\d+):)?(\d+) +([\w.]+)")
 HIGHEST_CONTROL = 119
 """Above lie MIDI's channel mode messages, which no knob sends."""
+PREPARING_CONTROLS = frozenset({0, 32, 98, 99, 100, 101})
+"""Bank select and the numbers of (non-)registered parameters: they say what the next message is
+about, and the knob's place comes with that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,13 @@ def test_a_channel_mode_message_is_not_learned_and_told_once(rehearsal: Any) -> 
     assert rehearsal.desk.status().learning is None
 
 
+def test_a_knob_with_a_parameter_number_is_learned_by_its_place(rehearsal: Any) -> None:
+    rehearsal.ask(messages.MidiLearn("sound.low_pass"))
+    for control, value in ((0, 1), (32, 2), (99, 5), (98, 6), (6, 64), (38, 0)):
+        rehearsal.hear_stage(links.Controller(1, control, value))
+    assert rehearsal.ask(messages.Get("midi.controls")).value == ["1:6 sound.low_pass"]
+
+
 class Fault(Exception):
     """What a test has go wrong."""
 
