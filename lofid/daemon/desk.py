@@ -37,7 +37,7 @@ from lofid.daemon.ledger import BARS_AHEAD, Ledger, Steer, Task
 from lofid.daemon.notify import Notifier
 from lofid.daemon.recording import Tape
 from lofid.daemon.server import Deferred, Handler, Server, Tcp
-from lofid.daemon.store import Recovered, Situation, Store, digest
+from lofid.daemon.store import MorphLeft, Recovered, Situation, Store, digest
 from lofid.daemon.view import View, chord_events, finite
 from lofid.music.notes import BEATS_PER_BAR, TICKS_PER_BAR, Part
 from lofid.music.parameters import (
@@ -229,6 +229,9 @@ class Desk:
             self._muted, self._solo = situation.muted, situation.solo
             self._state = PlayState.PAUSED if situation.paused else PlayState.PLAYING
             self._moment, self._replay = recovered.moment, deque(recovered.digests)
+            if (left := situation.morph) is not None:
+                self.ledger.morph(left.end, left.bars)
+                self._morph_to = named_preset(left.preset, left.end, self.places.presets)
         style = {} if self._preset.style is None else {model_choice.STYLE: self._preset.style}
         if recovered is None:
             self.voices = {**style, **self.voices}
@@ -979,6 +982,7 @@ class Desk:
                 self.voices,
                 self._solo,
                 self._seed,
+                self._morph_left(),
             )
         )
 
@@ -1056,6 +1060,13 @@ class Desk:
     def _morph_info(self) -> MorphInfo | None:
         morph = self.ledger.morphing
         return MorphInfo(self._morph_to.name, *morph) if morph and self._morph_to else None
+
+    def _morph_left(self) -> MorphLeft | None:
+        morph, end = self.ledger.morphing, self.ledger.morph_end
+        if morph is None or end is None or self._morph_to is None:
+            return None
+        done, bars = morph
+        return MorphLeft(self._morph_to.name, end, bars - done)
 
     def output_infos(self) -> list[OutputInfo]:
         """The outputs and what has become of them."""

@@ -142,6 +142,11 @@ class Ledger:
         """Bars done and bars in all of the morph that is under way."""
         return (self._morph_done, self._morph.bars) if self._morph else None
 
+    @property
+    def morph_end(self) -> Settings | None:
+        """Where the morph that is under way goes."""
+        return self._morph.end if self._morph else None
+
     def _begin_anew(self) -> None:
         self._version += 1
         self._line.clear()

@@ -69,6 +69,15 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
+class MorphLeft:
+    """What is left of a morph: to which preset, the settings at its end, and in how many bars."""
+
+    preset: str
+    end: Settings
+    bars: int
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What must be found again besides the music: as it was when it was last told."""
 
@@ -83,6 +92,7 @@ class Situation:
     solo: frozenset[Part] = frozenset()
     seed: int | None = None
     """Where the session's chance comes from; its music may have taken other turns since."""
+    morph: MorphLeft | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,12 @@ class _BarLine(msgspec.Struct, tag="bar", forbid_unknown_fields=True):
     digest: Annotated[str, Meta(max_length=32)]
 
 
+class _MorphLine(msgspec.Struct, forbid_unknown_fields=True):
+    preset: str
+    end: dict[str, Any]
+    bars: Annotated[int, Meta(ge=1)]
+
+
 class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True):
     settings: dict[str, Any]
     preset: str
@@ -127,9 +143,11 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
     voices: dict[str, str] | None = None
     solo: list[Part] = []
     seed: int | None = None
+    morph: _MorphLine | None = None
 
     @classmethod
     def of(cls, situation: Situation) -> "_SituationLine":
+        morph = situation.morph
         return cls(
             plain_settings(situation.settings),
             situation.preset,
@@ -139,10 +157,14 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
             None if situation.voices is None else dict(situation.voices),
             sorted(situation.solo),
             situation.seed,
+            None
+            if morph is None
+            else _MorphLine(morph.preset, plain_settings(morph.end), morph.bars),
         )
 
     def situation(self) -> Situation:
         """Raises LofidError where the settings are none of this version."""
+        morph = self.morph
         return Situation(
             settings_from(self.settings),
             self.preset,
@@ -152,6 +174,9 @@ class _SituationLine(msgspec.Struct, tag="situation", forbid_unknown_fields=True
             self.voices,
             frozenset(self.solo),
             self.seed,
+            None
+            if morph is None
+            else MorphLeft(morph.preset, settings_from(morph.end), morph.bars),
         )
 
 

@@ -263,6 +263,26 @@ def test_a_restart_finds_names_and_solo_again(rehearsal: Any, places: SessionPat
     assert (after.solo, after.muted) == (before.solo, before.muted) == ([Part.BASS], [Part.DRUMS])
 
 
+def test_a_morph_goes_on_after_a_restart(rehearsal: Any) -> None:
+    rehearsal.play(2)
+    rehearsal.ask(messages.Set({"music.tempo": 60}))
+    rehearsal.ask(messages.PresetSave("slow"))
+    rehearsal.ask(messages.Set({"music.tempo": 80}))
+    rehearsal.ask(messages.PresetMorph("slow", 4))
+    rehearsal.play(1)
+    take = rehearsal.desk.ledger.history[-1]
+    rehearsal.desk.store.sounded(take.before, take.bar, take.after, take.settings, 0.01)
+    assert rehearsal.ask(messages.Get("music.tempo")).value == 75
+    desk = rehearsal.again()
+    assert desk.status().morph == messages.MorphInfo("slow", 0, 3)
+    desk.ledger.begin(take.after)
+    rehearsal.play(1)
+    assert desk.ledger.settings.music.tempo == 70
+    rehearsal.play(2)
+    assert desk.ledger.settings.music.tempo == 60
+    assert (desk.status().preset, desk.status().morph) == ("slow", None)
+
+
 def recording(rehearsal: Any, path: Path) -> messages.Recording:
     """Begin a recording whose files open at once."""
     heard: list[Any] = []
