@@ -18,6 +18,11 @@ from lofid.music.parameters import GROUPS, PARAMETERS, Settings
 
 DEFAULT = "study"
 
+_MOST_BYTES = 2**16
+"""Of a preset's file; one with all parameters has a tenth of that."""
+_MOST_MISTAKES = 20
+"""Told at once: the place of each is sought in the whole text."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 
 
@@ -113,7 +118,9 @@ def named_preset(name: str, settings: Settings, folder: Path | None = None) -> P
 def read_preset(path: Path) -> str:
     """The text of a preset file; raises :class:`LofidError` where it cannot be read."""
     try:
-        return read_file(path, "preset").decode("utf-8-sig")  # some editors begin with a mark
+        return read_file(path, "preset", _MOST_BYTES).decode(
+            "utf-8-sig"
+        )  # some editors begin with a mark
     except UnicodeDecodeError as error:
         raise LofidError(
             f"The preset '{path}' cannot be read: it is not UTF-8 text; save it as UTF-8."
@@ -132,7 +139,10 @@ def parse_preset(text: str, name: str, source: str) -> Preset:
 
 
 def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[PresetMistake]]:
-    """What can be made of the text of a TOML file, and all that is wrong in it."""
+    """What can be made of the text of a TOML file, and what is wrong in it.
+
+    After ``_MOST_MISTAKES`` of them the rest is not looked at.
+    """
     settings = Settings()
     try:
         document = tomllib.loads(text)
@@ -153,6 +163,8 @@ def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[Pres
         mistakes.append(PresetMistake(message, line_of(text, "style"), "style"))
         style = None
     for group, table in document.items():
+        if len(mistakes) >= _MOST_MISTAKES:
+            break
         if not isinstance(table, dict) or group not in GROUPS:
             line_number = line_of(text, group)
             message = (
@@ -162,6 +174,8 @@ def checked_preset(text: str, name: str, source: str) -> tuple[Preset, list[Pres
             mistakes.append(PresetMistake(message, line_number, group))
             continue
         for key, value in table.items():
+            if len(mistakes) >= _MOST_MISTAKES:
+                break
             path, line_number = f"{group}.{key}", line_of(text, key, group)
             try:
                 settings = settings.with_value(path, value, _place(source, line_number))
@@ -208,6 +222,10 @@ def save_preset(
         raise LofidError(
             f"The folder '{folder}' cannot be made ({error.strerror}); check who owns it."
         ) from error
+    if len(content) > _MOST_BYTES:
+        raise LofidError(
+            f"A preset of over {_MOST_BYTES:,} bytes is not read; describe it in less."
+        )
     write_durably(path, content)
     return path
 

@@ -195,3 +195,27 @@ def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
         save_preset(tmp_path / "presets", "mine", "", Settings())
     with pytest.raises(LofidError, match="half a character"):
         save_preset(tmp_path, "mine", "\ud83d", Settings())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[music]\n" + "".join(f"k{number} = 1\n" for number in range(5_000)),
+        "".join(f"[t{number}]\n" for number in range(5_000)),
+    ],
+    ids=["keys", "tables"],
+)
+def test_of_countless_mistakes_the_first_are_told(text: str) -> None:
+    _, mistakes = checked_preset(text, "x", "x.toml")
+    assert len(mistakes) == 20
+    assert [mistake.line for mistake in mistakes[:2]] in ([1, 2], [2, 3])
+
+
+def test_what_could_not_be_read_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(LofidError, match="describe it in less"):
+        save_preset(tmp_path, "long", "x" * 2**16, Settings())
+    assert not list(tmp_path.iterdir())
+    path = tmp_path / "long.toml"
+    path.write_text("#" * (2**16 + 1))
+    with pytest.raises(LofidError, match="too large for a preset"):
+        load_preset(str(path))
