@@ -1,18 +1,15 @@
 """The fuzzer tells refusals from faults; a few hundred damaged inputs of each kind."""
 
-import runpy
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-SCRIPT: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "fuzz.py"))
+from bench.run import fuzz
 
 
 @pytest.mark.parametrize("target", ["midi", "preset", "style", "model", "protocol"])
 def test_what_is_damaged_is_read_or_refused(target: str, tmp_path: Path) -> None:
-    assert SCRIPT["fuzz"](target, 200, 3, tmp_path / "kept") == 0
+    assert fuzz.fuzz(target, 200, 3, tmp_path / "kept") == 0
     assert not (tmp_path / "kept").exists()
 
 
@@ -23,9 +20,8 @@ def test_what_falls_is_counted_and_kept(
         if b"\0" in content:
             raise ZeroDivisionError
 
-    make: Callable[..., object] = SCRIPT["Target"]
-    monkeypatch.setitem(SCRIPT["TARGETS"], "odd", lambda: make((b"whole",), read))
-    fallen = SCRIPT["fuzz"]("odd", 300, 1, tmp_path)
+    monkeypatch.setitem(fuzz.TARGETS, "odd", lambda: fuzz.FuzzTarget((b"whole",), read))
+    fallen = fuzz.fuzz("odd", 300, 1, tmp_path)
     assert 0 < fallen < 300
     assert f"{fallen} x ZeroDivisionError in test_fuzz.py" in capsys.readouterr().out
     (kept,) = tmp_path.iterdir()
