@@ -7,6 +7,7 @@ tensors. Knows no torch and nothing of music.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -87,7 +88,11 @@ class StyleCard:
             source=str(entries["source"]),
             pieces={str(player): int(count) for player, count in entries["pieces"].items()},
             seed=int(entries["seed"]),
-            metrics={str(name): float(value) for name, value in entries["metrics"].items()},
+            metrics={
+                str(name): float(value)
+                for name, value in entries["metrics"].items()
+                if math.isfinite(float(value))  # JSON for scripts has no other numbers
+            },
             lofid=str(entries["lofid"]),
             model=str(entries["model"]),
         )

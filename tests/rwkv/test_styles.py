@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,14 @@ def test_a_card_that_cannot_be_read_is_refused_by_name(seed: str, tmp_path: Path
     write_tensors(path, dict(MODEL.tensors), {"lofid": DEEP if seed == DEEP else model})
     with pytest.raises(LofidError, match=r"odd\.safetensors' carries no card"):
         load_model(path)
+
+
+def test_a_metric_that_is_no_number_says_nothing() -> None:
+    kept = style({WKV: random(2, 2, 64, 64)})
+    entries = json.loads(kept.card.to_metadata()[METADATA])
+    entries["metrics"] = {"before": 2.5, "after": float("inf"), "best": float("nan")}
+    write_tensors(style_path("odd"), dict(kept.tensors), {METADATA: json.dumps(entries)})
+    assert load_style("odd").card.metrics == {"before": 2.5}
 
 
 def test_a_style_that_is_made_can_be_played_by_its_name_or_path(
