@@ -118,8 +118,9 @@ class Hold:
         places.prepare()
         self._locks: list[int] = []
         try:
-            # What must have one owner is the state; the sockets are in the other folder.
-            for folder in (places.state, places.runtime):
+            # What must have one owner is the state; the sockets are in the other folder, mostly.
+            folders = (places.state.resolve(), places.runtime.resolve())
+            for folder in dict.fromkeys(folders):
                 self._locks.append(_opened_lock(folder / "lock"))
                 self._take(self._locks[-1], places.session)
         except BaseException:

@@ -201,11 +201,12 @@ def test_what_the_guards_found_comes_back_with_the_bar(
     settings = Settings().with_value("form.intro", False)
     findings: list[str] = []
     with Station(stubborn, untrained_drums) as station:
-        state = station.opening(settings, 7)
-        for _ in range(8):
-            step = station.step(state, settings)
-            findings += step.findings
-            state = step.state
+        for seed in range(4):  # of which some draw loops with chords that have no B
+            state = station.opening(settings, seed)
+            for _ in range(8):
+                step = station.step(state, settings)
+                findings += step.findings
+                state = step.state
     assert findings
     assert all(finding.startswith("keys, bar ") for finding in findings)
     assert all("off the chord: no tone of " in finding for finding in findings)

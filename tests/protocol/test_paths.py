@@ -81,6 +81,18 @@ def test_a_socket_file_alone_is_nobody(tmp_path_factory: pytest.TempPathFactory)
     assert not is_served(path)
 
 
+def test_state_and_sockets_may_lie_in_one_folder(
+    places: SessionPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", os.environ["XDG_RUNTIME_DIR"])
+    together = SessionPaths.of()
+    assert together.state == together.runtime
+    hold = Hold(together)
+    with pytest.raises(LofidError, match="already"):
+        Hold(together)
+    hold.release()
+
+
 def test_the_lock_is_where_the_state_is(
     places: SessionPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:

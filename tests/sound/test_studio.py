@@ -118,8 +118,9 @@ def test_an_onset_is_where_the_note_is(bar_of: Callable[..., Bar], start: int) -
     heard = np.abs(stems["drums"]).max(axis=1)
     onset = int(np.argmax(heard > 0.02 * heard.max()))
     wanted = (1920 + start) * 60 * SAMPLE_RATE / (tempo * 480) + Studio.LATENCY
-    # What is left beside the recording's own way to its first peak is FluidSynth's grid.
-    assert abs(onset - wanted - own_rise(DRY, 37, 120)) <= GRID / 2 + 1
+    # What is left beside the recording's own way to its first peak is FluidSynth's grid, and the
+    # frames by which the drum bus, which hears what was before, moves the edge.
+    assert abs(onset - wanted - own_rise(DRY, 37, 120)) <= GRID / 2 + 4
 
 
 def test_pitch(bar_of: Callable[..., Bar]) -> None:
