@@ -94,6 +94,7 @@ def _machine_as_it_was(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         patch.setenv("PIP_CACHE_DIR", os.environ.get("PIP_CACHE_DIR", f"{home[1]}/pip"))
         for variable in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        patch.setenv("TRITON_HOME", str(tmp_path_factory.mktemp("triton")))
         yield
     after = _machine(home)
     begun = {one for one in after if one.startswith("server ")}  # whoever else begins one may

@@ -115,8 +115,10 @@ def test_notes_come_with_the_presets_instruments(tmp_path: Path) -> None:
         track.name: next(message.program for message in track if message.type == "program_change")
         for track in mido.MidiFile(tmp_path / "music.mid").tracks[1:]
     }
-    assert programs["keys"] == 0  # General MIDI: acoustic grand piano
-    assert programs["drums"] == 40  # and the brush kit
+    # General MIDI: acoustic grand, electric piano or nylon guitar, and the brush or the jazz kit;
+    # of those that the preset names, the song draws.
+    assert programs["keys"] in (0, 4, 24)
+    assert programs["drums"] in (40, 32)
 
 
 @pytest.mark.parametrize("ending", [".mid", ".wav"])

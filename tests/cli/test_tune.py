@@ -153,7 +153,7 @@ def test_each_fault_has_its_sentence(folder: Path, tmp_path: Path) -> None:
         (["tune", folder / "broken.mid", "--as", "x"], "is a file"),
         (["models", "push", tmp_path, "me/x"], "holds no models"),
         (["models", "import", tmp_path / "x.pth", "--player", "bass", "--as", "x"], "no player"),
-        (["models", "export", tmp_path / "none", tmp_path / "x.pth"], "could not be read"),
+        (["models", "export", tmp_path / "none", tmp_path / "x.pth"], "cannot be read"),
     ):
         done = lofid(*arguments)
         assert done.exit_code != 0
