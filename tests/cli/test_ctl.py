@@ -197,7 +197,7 @@ def test_keys_are_made_and_given_out(daemon: Daemon, tmp_path: Path) -> None:
     assert "secret" not in told
     assert lofid(daemon, "keys", "remove", "lamp").returncode == 0
     told = json.loads(lofid(daemon, "keys", "add", "lamp", "--file", "-", "--json").stdout)
-    assert set(told) == {"name", "server", "public", "secret"}
+    assert set(told) == {"name", "role", "server", "public", "secret"}
     assert lofid(daemon, "keys", "remove", "lamp").returncode == 0
     assert sorted(json.loads(lofid(daemon, "keys", "list", "--json").stdout)) == ["desk", "phone"]
     assert lofid(daemon, "keys", "remove", "desk").returncode == 0
