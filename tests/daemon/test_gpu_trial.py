@@ -27,13 +27,13 @@ SAYS = """
 import sys, time
 from pathlib import Path
 import zmq
-from lofid.rwkv.choice import Role, Running
+from lofid.rwkv.choice import EngineRole, RunningEngine
 from lofid.daemon.children import end_with_parent
 from lofid.daemon.links import Link, WriterReady
 end_with_parent()
 socket, role = sys.argv[1:]
 link = Link.calling(zmq.Context(), Path(socket))
-link.send(WriterReady({}, {}, Running("an engine", "a test", Role(role)), None))
+link.send(WriterReady({}, {}, RunningEngine("an engine", "a test", EngineRole(role)), None))
 time.sleep(60)
 """
 
