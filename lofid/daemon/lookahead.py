@@ -16,8 +16,11 @@ from lofid.outputs.output import Block
 from lofid.playback.transport import Passage, Standing, Transport
 from lofid.sound.studio import BLOCK
 
-FAR = 16 * BLOCK
-"""Most frames behind the next block that are rendered with it: 171 ms."""
+FAR = 3 * BLOCK
+"""Most frames behind the next block that are rendered with it: 32 ms.
+
+More would save more, but all of it must be rendered before the ring runs dry, which holds 21 ms.
+"""
 
 
 class Lookahead:

@@ -66,7 +66,7 @@ def test_a_paused_session_is_ready_and_welcomes(daemon: Daemon, folder: Path) ->
         assert manager.recv(100) == b"WATCHDOG=1"
     with daemon.listening("bar") as listener:
         client = listener.client
-        assert [output.name for output in client.outputs().outputs] == ["null"], "what it had"
+        assert [output.name for output in client.outputs().outputs] == ["another"], "what it had"
         with client.events("status") as events:
             greeting = events.wait(10)
         assert isinstance(greeting, StatusEvent)
