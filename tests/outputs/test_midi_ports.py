@@ -30,13 +30,13 @@ FEED = """
 import sys, time
 import numpy as np
 from lofid.music.notes import Part
-from lofid.outputs import Block, Event, open_output
+from lofid.outputs import Block, MidiEvent, open_output
 output = open_output(sys.argv[1])
 print("open", flush=True)
 input()
-events = [Event(0, 0xB0, (64, 127), Part.KEYS)]
-events += [Event(0, 0x90, (pitch, 80), Part.KEYS) for pitch in (60, 64, 67)]
-events += [Event(0, 0x90, (36, 80), Part.DRUMS)]
+events = [MidiEvent(0, 0xB0, (64, 127), Part.KEYS)]
+events += [MidiEvent(0, 0x90, (pitch, 80), Part.KEYS) for pitch in (60, 64, 67)]
+events += [MidiEvent(0, 0x90, (36, 80), Part.DRUMS)]
 output.write(Block(0, np.zeros((512, 2), "float32"), tuple(events), (), time.monotonic() + 0.05))
 time.sleep(60)
 """
